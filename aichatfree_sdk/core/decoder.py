@@ -1,0 +1,99 @@
+"""Body bytes to text: incremental UTF-8, a size limit, and the failure trailer.
+
+A Node deployment whose model fails mid-answer sends one more chunk, exactly ``Internal server error``, and ends the
+body cleanly. That chunk is no text, but only the end of the body tells. So a chunk that could be it is held back
+until more bytes come, and since the network may cut the chunk anywhere, so is every run of whole chunks that is a
+beginning of it. Most deltas are none, and take the short way: count, decode, done.
+"""
+
+from __future__ import annotations
+
+import codecs
+
+# About 30 million words. No model writes a hundredth of it; the limit keeps a runaway server from filling the memory
+# of a client that keeps the text.
+MAX_REPLY_BYTES = 128 * 2**20
+
+# The body of a 500 of Node's Astro adapter, which it appends when the stream fails under it (docs/protocol.md).
+FAILURE_TRAILER = "Internal server error"
+
+
+class UndecodableError(Exception):
+    """The body is no text, from some byte on.
+
+    Attributes:
+        reason: what is wrong, as the second half of a sentence.
+        text: what the same chunk held before that byte.
+    """
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.text = text
+
+
+class Decoder:
+    """Turns one body into text, chunk by chunk.
+
+    Args:
+        max_bytes: the most bytes a body may have.
+        failure_trailer: the text that, as a chunk of its own at the end, means failure; None for none.
+    """
+
+    def __init__(self, max_bytes: int = MAX_REPLY_BYTES, failure_trailer: str | None = FAILURE_TRAILER) -> None:
+        self.size = 0
+        self._max_bytes = max_bytes
+        self._trailer = (failure_trailer or "").encode()
+        self._held: list[bytes] = []
+        self._decode = codecs.getincrementaldecoder("utf-8")("strict").decode
+
+    def feed(self, chunk: bytes) -> str:
+        """Return the text that ``chunk`` completes, which may be none.
+
+        Raises:
+            UndecodableError: the body is not UTF-8, or too long.
+        """
+        self.size += len(chunk)
+        if self.size > self._max_bytes:
+            self._reject_rest(chunk)
+        if self._held or self._trailer.startswith(chunk):
+            chunk = self._hold(chunk)
+        return self._to_text(chunk)
+
+    def finish(self) -> tuple[str, bool]:
+        """Return the text that was still held back, and whether the body ended with the failure trailer.
+
+        Raises:
+            UndecodableError: the body ends inside a character.
+        """
+        held = b"".join(self._held)
+        if held and held == self._trailer:
+            return "", True
+        text = self._to_text(held)
+        try:
+            self._decode(b"", final=True)
+        except UnicodeDecodeError:
+            raise UndecodableError("ends inside a UTF-8 character", text) from None
+        return text, False
+
+    def _to_text(self, data: bytes) -> str:
+        try:
+            return self._decode(data)
+        except UnicodeDecodeError as error:
+            # error.object is what the decoder had kept of the last chunk and this one; before error.start it is valid.
+            bad = error.object[error.start]
+            text = error.object[: error.start].decode()
+            raise UndecodableError(f"is not UTF-8: byte {bad:#04x} ({error.reason})", text) from None
+
+    def _hold(self, chunk: bytes) -> bytes:
+        """Take ``chunk`` in, and return what is now known to be text."""
+        self._held.append(chunk)
+        released: list[bytes] = []
+        while self._held and not self._trailer.startswith(b"".join(self._held)):
+            released.append(self._held.pop(0))
+        return b"".join(released)
+
+    def _reject_rest(self, chunk: bytes) -> None:
+        allowed = chunk[: len(chunk) - (self.size - self._max_bytes)]
+        text = self._to_text(b"".join((*self._held, allowed)))
+        raise UndecodableError(f"is longer than max_reply_bytes, {self._max_bytes} bytes", text)

@@ -1,0 +1,123 @@
+"""Messages and settings become signed requests: the only place that knows how a request looks on the wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import field, frozen
+
+from ..config import Settings, merge_headers
+from ..conversation import Message
+from ..errors import InvalidArgumentError
+from .signing import generate_signature
+
+Headers = tuple[tuple[str, str], ...]
+
+_WIRE_ROLES = {"user": "user", "assistant": "model"}
+# What the site's own page sends; servers parse the body as JSON whatever it says.
+_CONTENT_TYPE = ("Content-Type", "text/plain;charset=UTF-8")
+
+
+@frozen
+class Request:
+    """An HTTP request, ready to be sent.
+
+    Attributes:
+        method: the HTTP method.
+        url: the absolute URL.
+        headers: the headers, Host and framing excepted.
+        body: the body.
+        sensitive: strings in it that must not reach an error text.
+    """
+
+    method: str
+    url: str
+    headers: Headers = field(repr=lambda headers: repr([name for name, _ in headers]))
+    body: bytes = field(repr=False)
+    sensitive: tuple[str, ...] = field(default=(), repr=False)
+
+
+@frozen
+class AnswerCall:
+    """``POST /api/generate``: everything of it but the moment it is sent at.
+
+    Args:
+        settings: where it goes and what it is signed with.
+        messages: the messages as the wire has them, from `fold`.
+        headers: headers for this call alone.
+    """
+
+    settings: Settings
+    messages: tuple[Message, ...]
+    headers: Headers = ()
+
+    def stamp(self, time_ms: int) -> Request:
+        """Return the request as it is sent at ``time_ms``, milliseconds since the Unix epoch."""
+        sign = generate_signature(time_ms, self.messages[-1].content, self.settings.secret)
+        payload = {
+            "messages": [
+                {"role": _WIRE_ROLES[message.role], "parts": [{"text": message.content}]} for message in self.messages
+            ],
+            "time": time_ms,
+            "pass": self.settings.password,
+            "sign": sign,
+        }
+        return _post(self.settings, "/api/generate", payload, self.headers, sign)
+
+
+@frozen
+class PasswordCall:
+    """``POST /api/auth``: asks whether the password is right."""
+
+    settings: Settings
+
+    def stamp(self, time_ms: int) -> Request:
+        """Return the request."""
+        return _post(self.settings, "/api/auth", {"pass": self.settings.password or ""})
+
+
+def _post(settings: Settings, path: str, payload: dict[str, Any], headers: Headers = (), *signs: str) -> Request:
+    return Request(
+        "POST",
+        settings.base_url + path,
+        merge_headers((*settings.default_headers, _CONTENT_TYPE), settings.headers, headers),
+        json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(),
+        tuple(value for value in (settings.password, settings.secret, *signs) if value),
+    )
+
+
+def check_question(messages: Sequence[Message]) -> None:
+    """Raise InvalidArgumentError where ``messages`` cannot be asked: there are none, or the last is not the user's."""
+    if not messages:
+        raise InvalidArgumentError("prompt", "must hold at least one message")
+    if messages[-1].role != "user":
+        raise InvalidArgumentError("prompt", f"its last message must be the user's, not the {messages[-1].role}'s")
+
+
+def fold(messages: Sequence[Message], system: str | None, max_messages: int) -> tuple[Message, ...]:
+    """Return a history as the wire can carry it.
+
+    Neighbours of one role become one message, joined by a blank line; the newest ``max_messages`` of those are kept,
+    from the first user message on; the system text goes in front of that one, as the wire has no system role.
+
+    Args:
+        messages: the history, its last message the user's.
+        system: the conversation's system text; system messages of the history are added to it.
+        max_messages: how many messages are sent at most.
+    """
+    systems = [system] if system else []
+    joined: list[tuple[str, list[str]]] = []
+    for message in messages:
+        if message.role == "system":
+            systems.append(message.content)
+        elif joined and joined[-1][0] == message.role:
+            joined[-1][1].append(message.content)
+        else:
+            joined.append((message.role, [message.content]))
+    window = joined[-max_messages:]
+    if window[0][0] != "user":
+        del window[0]
+    window[0] = ("user", [*systems, *window[0][1]])
+    return tuple(Message(role, "\n\n".join(texts)) for role, texts in window)

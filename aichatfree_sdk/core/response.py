@@ -1,0 +1,214 @@
+"""What a response means before its body is text: how it is framed, and which error a refusal is.
+
+The table is docs/protocol.md, "Errors". The server passes the words of the model's provider on inside a 500, with the
+provider's status in square brackets, except for a 400, whose marker it strips.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, cast
+
+from attrs import field, frozen
+
+from ..errors import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    InvalidPasswordError,
+    InvalidReplyError,
+    InvalidSignatureError,
+    NotFoundError,
+    OverloadedError,
+    RateLimitError,
+    RedirectError,
+    ServerError,
+    UpstreamRefusedError,
+)
+from ..reply import EndedBy
+from .retry import parse_http_date, parse_retry_after
+
+# An error's body is a sentence, or the page of a CDN; more than this says nothing new.
+MAX_ERROR_BYTES = 64 * 1024
+_LONGEST_QUOTE = 300
+# How the provider's library marks its errors; a 400 arrives without the marker.
+_PROVIDER_MARKER = "[GoogleGenerativeAI Error]"
+
+
+def _lower_names(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in headers)
+
+
+@frozen
+class ResponseHead:
+    """The status line and the headers of a response.
+
+    Args:
+        status: the HTTP status.
+        headers: names (any case) and values, in the order they came.
+        http_version: ``"HTTP/1.1"``, ``"HTTP/2"``...
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = field(converter=_lower_names)
+    http_version: str = "HTTP/1.1"
+
+    def get(self, name: str) -> str | None:
+        """Return the first header of that name (in lower case), or None."""
+        return next((value for key, value in self.headers if key == name), None)
+
+    @property
+    def ended_by(self) -> EndedBy:
+        """How the end of the body is marked (RFC 9112, 6.3); HTTP/2 marks it always, as chunked does."""
+        if "chunked" in (self.get("transfer-encoding") or "").lower():
+            return "chunked"
+        if self.get("content-length") is not None:
+            return "length"
+        return "chunked" if self.http_version.startswith(("HTTP/2", "HTTP/3")) else "close"
+
+    @property
+    def content_encoding(self) -> str | None:
+        """The compression of the body, or None where there is none."""
+        encoding = (self.get("content-encoding") or "identity").strip().lower()
+        return None if encoding in ("identity", "") else encoding
+
+
+def refusal(
+    head: ResponseHead, body: bytes, *, base_url: str, now: float, sensitive: Iterable[str] = ()
+) -> APIStatusError:
+    """Return the error that a response other than 2xx is.
+
+    Args:
+        head: its status and headers.
+        body: its body, as far as it came.
+        base_url: where the request went.
+        now: our time, seconds since the Unix epoch.
+        sensitive: strings that a server may echo and that must not be repeated.
+    """
+    code, words = _server_words(body)
+    error_class, advice = _classify(head.status, code, words)
+    quote = _quotable(words, sensitive)
+    date = parse_http_date(head.get("date") or "")
+    message = f"{base_url} answered {head.status}"
+    message += f" ({quote})" if quote else ""
+    error = error_class(
+        f"{message}: {advice}",
+        status=head.status,
+        headers=[(name, _redact(value, sensitive)) for name, value in head.headers],
+        body=_redact_bytes(body[:MAX_ERROR_BYTES], sensitive),
+        server_message=_redact(words, sensitive),
+        retry_after=parse_retry_after(head.get("retry-after") or "", now if date is None else date),
+    )
+    if isinstance(error, InvalidSignatureError):
+        _add_clock_skew(error, None if date is None else date - now)
+    elif isinstance(error, RedirectError):
+        # A query or a user name in the target may be somebody's secret, and says little of where it points.
+        target = re.sub(r"//[^/?#]*@", "//", head.get("location") or "nowhere")
+        target = _quotable(re.split(r"[?#]", target)[0], sensitive)
+        error.args = (f"{message}: it points to {target}, which was not followed; set base_url to the right server",)
+    return error
+
+
+def parse_password_reply(text: str) -> bool:
+    """Return whether the server takes the password, from its answer to the password check.
+
+    Raises:
+        InvalidReplyError: the text is not what an AIChatFree server answers.
+    """
+    code = _json_object(text).get("code")
+    if code not in (0, -1):
+        raise InvalidReplyError(
+            "the server did not answer the password check as an AIChatFree server does: check the base URL"
+        )
+    return bool(code == 0)
+
+
+def _server_words(body: bytes) -> tuple[str, str]:
+    """Return the ``code`` and ``message`` of an error body; ``""`` for what is not there."""
+    error = _to_object(_json_object(body).get("error"))
+    code, message = error.get("code"), error.get("message")
+    return (code if isinstance(code, str) else "", message if isinstance(message, str) else "")
+
+
+def _json_object(data: str | bytes) -> dict[str, Any]:
+    """Return the JSON object that ``data`` is, or an empty one."""
+    try:
+        return _to_object(json.loads(data))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _to_object(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _classify(status: int, code: str, words: str) -> tuple[type[APIStatusError], str]:
+    if status == 500:
+        return _classify_500(code, words)
+    if status == 401:
+        if "password" in words.lower():
+            return InvalidPasswordError, "pass the site's password as password= or AICHATFREE_PASSWORD"
+        if "signature" in words.lower():
+            return InvalidSignatureError, "pass the deployment's key as secret= or AICHATFREE_SECRET"
+        return AuthenticationError, "this server wants a password or key that it did not get"
+    if 300 <= status < 400:
+        return RedirectError, ""
+    return _BY_STATUS.get(status) or (
+        (ServerError, "the server failed; try again later")
+        if status >= 500
+        else (APIStatusError, "the server, or a proxy in front of it, refused the request")
+    )
+
+
+_BY_STATUS: dict[int, tuple[type[APIStatusError], str]] = {
+    400: (BadRequestError, "the server does not accept these messages"),
+    403: (APIStatusError, "access is forbidden, often by a firewall in front of the server"),
+    404: (NotFoundError, "there is no AIChatFree server at this URL; check base_url or AICHATFREE_BASE_URL"),
+    429: (RateLimitError, "too many requests; wait before the next one"),
+    503: (OverloadedError, "the server is overloaded or down for the moment; try again later"),
+}
+
+
+def _classify_500(code: str, words: str) -> tuple[type[APIStatusError], str]:
+    """Find the provider's own answer inside a 500 (docs/protocol.md, "Errors")."""
+    if "[429 " in words:
+        return RateLimitError, "the deployment's quota at the model's provider is used up for now; wait"
+    if "[503 " in words or "model is overloaded" in words:
+        return OverloadedError, "the model is overloaded; try again later"
+    if "API key" in words or re.search(r"\[40[13] ", words):
+        return ServerError, "the deployment has no valid key at the model's provider; only its owner can mend that"
+    if "[400 " in words or (code == "Error" and words and _PROVIDER_MARKER not in words):
+        return UpstreamRefusedError, "the model's provider refused this request; change the messages"
+    if not words:
+        return ServerError, "the server could not read the request, or failed; check that base_url is its address"
+    return ServerError, "the server failed; try again later"
+
+
+def _add_clock_skew(error: InvalidSignatureError, skew: float | None) -> None:
+    error.clock_skew = skew
+    if skew is None:
+        return
+    # A Date has whole seconds and the answer was under way: less than this is no news.
+    told = "agrees with ours" if abs(skew) < 5 else f"is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} ours"
+    error.args = (f"{error.args[0]} (the server's clock {told}; some servers allow 5 minutes)",)
+
+
+def _quotable(text: str, sensitive: Iterable[str]) -> str:
+    """Return a server's words fit for our error text: short, printable, and without our secrets."""
+    text = "".join(character if character.isprintable() else " " for character in _redact(text, sensitive))
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."
+
+
+def _redact(text: str, sensitive: Iterable[str]) -> str:
+    # Longest first: a secret may hold the password.
+    for secret in sorted(sensitive, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _redact_bytes(data: bytes, sensitive: Iterable[str]) -> bytes:
+    for secret in sorted(sensitive, key=len, reverse=True):
+        data = data.replace(secret.encode(), b"***")
+    return data

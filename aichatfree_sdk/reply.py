@@ -1,0 +1,52 @@
+"""What an answer was: its text, when it came, and how it ended."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from attrs import field, frozen
+
+from .conversation import Message
+
+EndedBy: TypeAlias = Literal["chunked", "length", "close"]
+
+
+@frozen
+class Timing:
+    """When an answer came, in seconds from the start of the call.
+
+    Attributes:
+        first_text: until the first text; connecting, waiting and retries are in it.
+        total: until the end of the answer.
+    """
+
+    first_text: float
+    total: float
+
+
+@frozen
+class Reply:
+    """A finished answer.
+
+    Attributes:
+        text: the whole answer.
+        timing: when it came.
+        ended_by: how the server marked the end. ``"chunked"`` and ``"length"`` are proof that all of the HTTP body
+            came; ``"close"`` (the connection was closed and nothing said how long the body is) cannot tell an end
+            from a cut.
+        retries: how many times the request was sent again before this answer came.
+        status: the HTTP status.
+        headers: the response's headers, names in lower case, in the order they came.
+    """
+
+    text: str
+    timing: Timing
+    ended_by: EndedBy
+    retries: int = 0
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def message(self) -> Message:
+        """The answer as a message of the assistant."""
+        return Message("assistant", self.text)
