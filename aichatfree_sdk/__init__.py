@@ -7,6 +7,8 @@ for delta in Client().stream("Hello"):
 """
 
 from ._version import __version__
+from .async_client import AsyncClient, AsyncStream
+from .client import Client, Stream
 from .config import Settings, Timeout
 from .conversation import Conversation, Message
 from .core.retry import RetryBudget, RetryPolicy
@@ -45,8 +47,11 @@ from .reply import Reply, Timing
 __all__ = [
     "AIChatFreeError",
     "APIStatusError",
+    "AsyncClient",
+    "AsyncStream",
     "AuthenticationError",
     "BadRequestError",
+    "Client",
     "ClientClosedError",
     "ConnectError",
     "ConnectTimeoutError",
@@ -71,6 +76,7 @@ __all__ = [
     "RetryPolicy",
     "ServerError",
     "Settings",
+    "Stream",
     "StreamInterruptedError",
     "Timeout",
     "Timing",

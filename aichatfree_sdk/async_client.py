@@ -1,0 +1,296 @@
+"""The async client for asyncio and trio: a thin driver of the exchange."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+import warnings
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from .client_base import BaseClient, BaseStream, PasswordWork, Work, check_pool_arguments
+from .config import DEFAULT_MODEL, Settings, Timeout
+from .conversation import Conversation, Prompt
+from .core.actions import CloseResponse, Fail, Finish, SendRequest, StartAttempt
+from .core.decoder import FAILURE_TRAILER, MAX_REPLY_BYTES
+from .core.exchange import Exchange
+from .core.response import parse_password_reply
+from .core.retry import RetryPolicy
+from .errors import AIChatFreeError
+from .reply import Reply
+from .transports.base import AsyncResponse, AsyncTransport, TransportFailure
+
+
+class AsyncStream(BaseStream):
+    """An answer on its way: an async iterator of str deltas and an async context manager.
+
+    It sends when it is entered or first read. It ends by itself, with the connection given back; leaving the
+    ``async with`` block, `aclose`, cancellation or an exception ends it earlier, with the connection dropped.
+
+    Attributes:
+        text: what has come so far.
+        reply: the finished `Reply`.
+    """
+
+    def __init__(self, client: object, transport: AsyncTransport, work: Work) -> None:
+        super().__init__(client, work)
+        self._transport = transport
+        self._response: AsyncResponse | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._scope: anyio.CancelScope | None = None  # around what waits for anything but the body
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        self._check_sole_reader()
+        self._reading = True
+        try:
+            while not self._ended:
+                exchange = self._exchange or self._begin()
+                text = await self._read() if exchange.reading else await self._step()
+                if text:
+                    return text
+        except BaseException:
+            await self._wind_up()
+            raise
+        finally:
+            self._reading = False
+        raise StopAsyncIteration
+
+    async def drain(self) -> Reply:
+        """Read the rest of the answer and return the finished `Reply`."""
+        async for _ in self:
+            pass
+        return self.reply
+
+    async def aclose(self) -> None:
+        """End the stream; it may be called again, and from another task, whose reader then gets an error."""
+        self._closing = True
+        if not self._reading:
+            await self._wind_up()
+            return
+        if self._scope is not None:
+            self._scope.cancel()
+        if self._response is not None:
+            await self._response.aclose()  # wakes the reader, which does the rest
+
+    async def _read(self) -> str:
+        exchange = self._begin()
+        assert self._chunks is not None  # noqa: S101 - the exchange reads what the transport has opened
+        try:
+            async for chunk in self._chunks:
+                if self._closing:
+                    break
+                if text := exchange.feed(chunk):
+                    return text
+                if not exchange.reading:
+                    return ""
+            else:
+                if not self._closing:
+                    return exchange.body_ended()
+        except TransportFailure as failure:
+            if not self._closing:
+                exchange.transport_failed(failure)
+        if self._closing:
+            exchange.abandon()
+        return ""
+
+    async def _step(self) -> str:
+        exchange = self._begin()
+        if self._closing:
+            exchange.abandon()
+        action = exchange.action
+        if isinstance(action, (StartAttempt, SendRequest)):
+            with anyio.CancelScope() as self._scope:
+                await self._go(exchange, action)
+            self._scope = None
+        elif isinstance(action, CloseResponse):
+            if self._response is not None:
+                await self._response.aclose()
+            exchange.closed()
+        elif isinstance(action, Finish):
+            self._finish(action.reply)
+        elif isinstance(action, Fail):
+            self._fail(action.error)
+            raise action.error
+        return ""
+
+    async def _go(self, exchange: Exchange, action: StartAttempt | SendRequest) -> None:
+        if isinstance(action, StartAttempt):
+            self._log_attempt(action)
+            if action.delay:
+                await anyio.sleep(action.delay)
+            exchange.attempt_started(time_ms=time.time_ns() // 1_000_000, jitter=random.random())  # noqa: S311
+            return
+        try:
+            self._response = await self._transport.open(action.request, action.limits)
+        except TransportFailure as failure:
+            exchange.transport_failed(failure)
+        else:
+            self._chunks = self._response.chunks
+            exchange.response_started(self._response.head)
+
+    async def _wind_up(self) -> None:
+        """Bring the stream to its end from wherever it is, without raising."""
+        if self._exchange is None:
+            self._work.interrupt("")
+            self._ended = True
+            return
+        self._exchange.abandon()
+        while not self._ended:
+            with contextlib.suppress(AIChatFreeError):
+                await self._step()
+
+    async def __aenter__(self) -> Self:
+        self._check_sole_reader()
+        self._reading = True
+        try:
+            while not (self._ended or self._begin().answering):
+                if self._begin().reading:
+                    await self._read()
+                else:
+                    await self._step()
+        except BaseException:
+            await self._wind_up()
+            raise
+        finally:
+            self._reading = False
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        # No event loop may be running any more, so nothing is closed here but what needs none.
+        if self._abandoned:
+            warnings.warn(
+                f"{self!r} was dropped unclosed: use it in an async with block",
+                ResourceWarning,
+                stacklevel=1,
+                source=self,
+            )
+            self._work.interrupt(self.text)
+
+
+class AsyncClient(BaseClient[AsyncTransport]):
+    """A client of one deployment for asyncio and trio; tasks of one event loop may share it.
+
+    The arguments, and what they raise, are those of `Client`, but for these two:
+
+    Args:
+        transport: an `AsyncTransport` to use instead of httpx; it stays yours to close.
+        http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient`` to use; it stays yours to close, and
+            ``max_connections`` must not be above its own limit.
+
+    Example:
+        >>> async with AsyncClient(base_url="http://127.0.0.1:8000") as client:
+        ...     reply = await client.ask("Hello")
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        password: str | None = None,
+        secret: str | None = None,
+        model: str = DEFAULT_MODEL,
+        timeout: Timeout | float | None = None,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+        proxy: str | None = None,
+        max_connections: int = 100,
+        failure_trailer: str | None = FAILURE_TRAILER,
+        max_reply_bytes: int = MAX_REPLY_BYTES,
+        transport: AsyncTransport | None = None,
+        http_client: Any = None,
+    ) -> None:
+        settings = Settings.create(
+            base_url,
+            password=password,
+            secret=secret,
+            model=model,
+            timeout=timeout,
+            retry=retry,
+            headers=headers,
+            failure_trailer=failure_trailer,
+            max_reply_bytes=max_reply_bytes,
+        )
+        check_pool_arguments(max_connections, proxy, transport, http_client)
+        owns_transport = transport is None
+        if transport is None:
+            # Here, so that `import aichatfree_sdk` does not pay for an HTTP library.
+            from .transports.httpx import AsyncHttpxTransport
+
+            transport = AsyncHttpxTransport(http_client, proxy=proxy, max_connections=max_connections)
+        self._set_up(settings, transport, owns_transport=owns_transport)
+
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        conversation: Conversation | None = None,
+        model: str | None = None,
+        timeout: Timeout | float | None = None,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncStream:
+        """Return the answer to ``prompt`` as an `AsyncStream`; arguments and errors are those of `Client.stream`.
+
+        Example:
+            >>> async with client.stream("Hello") as stream:
+            ...     async for delta in stream:
+            ...         print(delta, end="")
+        """
+        work = self._answer_work(prompt, conversation, model, timeout, retry, headers)
+        return AsyncStream(self, self._transport, work)
+
+    async def ask(
+        self,
+        prompt: Prompt,
+        *,
+        conversation: Conversation | None = None,
+        model: str | None = None,
+        timeout: Timeout | float | None = None,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Return the whole answer to ``prompt``; arguments and errors are those of `Client.stream`."""
+        async with self.stream(
+            prompt, conversation=conversation, model=model, timeout=timeout, retry=retry, headers=headers
+        ) as stream:
+            return await stream.drain()
+
+    async def check_password(self) -> bool:
+        """Return whether the deployment takes the client's password (or needs none).
+
+        Raises:
+            AIChatFreeError: the deployment did not answer as an AIChatFree server does.
+        """
+        self._check_open()
+        async with AsyncStream(self, self._transport, PasswordWork(self._settings, self._budget)) as stream:
+            return parse_password_reply((await stream.drain()).text)
+
+    async def aclose(self) -> None:
+        """Close the idle connections, and those of open streams; it may be called again.
+
+        A transport or HTTP client that was given to this client is left open.
+        """
+        self._closed = True
+        if self._owns_transport:
+            await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._check_open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,322 @@
+"""The blocking client: a thin driver of the exchange."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from .client_base import BaseClient, BaseStream, PasswordWork, Work, check_pool_arguments
+from .config import DEFAULT_MODEL, Settings, Timeout
+from .conversation import Conversation, Prompt
+from .core.actions import CloseResponse, Fail, Finish, SendRequest, StartAttempt
+from .core.decoder import FAILURE_TRAILER, MAX_REPLY_BYTES
+from .core.response import parse_password_reply
+from .core.retry import RetryPolicy
+from .errors import AIChatFreeError
+from .reply import Reply
+from .transports.base import Response, Transport, TransportFailure
+
+
+class Stream(BaseStream):
+    """An answer on its way: an iterator of str deltas and a context manager.
+
+    It sends when it is entered or first read. It ends by itself, with the connection given back; leaving the ``with``
+    block, `close`, or an exception ends it earlier, with the connection dropped.
+
+    Attributes:
+        text: what has come so far.
+        reply: the finished `Reply`.
+    """
+
+    def __init__(self, client: object, transport: Transport, work: Work) -> None:
+        super().__init__(client, work)
+        self._transport = transport
+        self._response: Response | None = None
+        self._chunks: Iterator[bytes] = iter(())
+        self._winding_up = threading.RLock()
+        self._wake = threading.Event()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        self._check_sole_reader()
+        self._reading = True
+        try:
+            if self._closing:
+                self._wind_up()
+            while not self._ended:
+                exchange = self._exchange or self._begin()
+                text = self._read() if exchange.reading else self._step()
+                if text:
+                    return text
+        except BaseException:
+            self._wind_up()
+            raise
+        finally:
+            self._reading = False
+        raise StopIteration
+
+    def drain(self) -> Reply:
+        """Read the rest of the answer and return the finished `Reply`."""
+        for _ in self:
+            pass
+        return self.reply
+
+    def close(self) -> None:
+        """End the stream; it may be called again, and from another thread, whose reader then gets an error."""
+        # The reader sets _reading and then looks at _closing; this sets _closing and then looks at _reading. So at
+        # least one of the two sees the other, and the reader, if there is one, does the work.
+        self._closing = True
+        if not self._reading:
+            self._wind_up()
+            return
+        self._wake.set()
+        if self._response is not None:
+            self._response.close()
+
+    def _read(self) -> str:
+        exchange = self._begin()
+        try:
+            for chunk in self._chunks:
+                if self._closing:
+                    break
+                if text := exchange.feed(chunk):
+                    return text
+                if not exchange.reading:
+                    return ""
+            else:
+                if not self._closing:
+                    return exchange.body_ended()
+        except TransportFailure as failure:
+            if not self._closing:
+                exchange.transport_failed(failure)
+        if self._closing:
+            exchange.abandon()
+        return ""
+
+    def _step(self) -> str:
+        exchange = self._begin()
+        if self._closing:
+            exchange.abandon()
+        action = exchange.action
+        if isinstance(action, StartAttempt):
+            self._log_attempt(action)
+            self._wake.wait(action.delay)
+            exchange.attempt_started(time_ms=time.time_ns() // 1_000_000, jitter=random.random())  # noqa: S311
+        elif isinstance(action, SendRequest):
+            try:
+                self._response = self._transport.open(action.request, action.limits)
+            except TransportFailure as failure:
+                exchange.transport_failed(failure)
+            else:
+                self._chunks = self._response.chunks
+                exchange.response_started(self._response.head)
+        elif isinstance(action, CloseResponse):
+            if self._response is not None:
+                self._response.close()
+            exchange.closed()
+        elif isinstance(action, Finish):
+            self._finish(action.reply)
+        elif isinstance(action, Fail):
+            self._fail(action.error)
+            raise action.error
+        return ""
+
+    def _wind_up(self) -> None:
+        """Bring the stream to its end from wherever it is, without raising."""
+        with self._winding_up:
+            if self._exchange is None:
+                self._work.interrupt("")
+                self._ended = True
+                return
+            self._exchange.abandon()
+            while not self._ended:
+                with contextlib.suppress(AIChatFreeError):
+                    self._step()
+
+    def __enter__(self) -> Self:
+        self._check_sole_reader()
+        self._reading = True
+        try:
+            while not (self._ended or self._begin().answering):
+                if self._begin().reading:
+                    self._read()
+                else:
+                    self._step()
+        except BaseException:
+            self._wind_up()
+            raise
+        finally:
+            self._reading = False
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._abandoned:
+            warnings.warn(
+                f"{self!r} was dropped unclosed: use it in a with block", ResourceWarning, stacklevel=1, source=self
+            )
+            self.close()
+
+
+class Client(BaseClient[Transport]):
+    """A blocking client of one deployment; threads may share it.
+
+    Args:
+        base_url: where the deployment is; else AICHATFREE_BASE_URL, else ``https://aichatfree.info``.
+        password: the site password; else AICHATFREE_PASSWORD.
+        secret: the key that requests are signed with; else AICHATFREE_SECRET, else ``""`` as on the public site.
+        model: what the deployment serves; the protocol has no field for it.
+        timeout: a `Timeout`, or a number of seconds for the whole call.
+        retry: which failures are tried again, and how.
+        headers: headers of every request; they beat the SDK's own.
+        proxy: the URL of an HTTP or SOCKS proxy. Without it, the usual environment variables hold.
+        max_connections: how many streams may be open at once.
+        failure_trailer: the chunk that ends a failed answer; None takes every chunk as text.
+        max_reply_bytes: the longest answer taken, in bytes.
+        transport: a `Transport` to use instead of httpx; it stays yours to close.
+        http_client: an ``httpx.Client`` or ``httpx2.Client`` to use; it stays yours to close.
+
+    Raises:
+        InvalidArgumentError: an argument, or an environment variable, is not of its kind.
+
+    Example:
+        >>> with Client(base_url="http://127.0.0.1:8000") as client:
+        ...     reply = client.ask("Hello")
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        password: str | None = None,
+        secret: str | None = None,
+        model: str = DEFAULT_MODEL,
+        timeout: Timeout | float | None = None,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+        proxy: str | None = None,
+        max_connections: int = 100,
+        failure_trailer: str | None = FAILURE_TRAILER,
+        max_reply_bytes: int = MAX_REPLY_BYTES,
+        transport: Transport | None = None,
+        http_client: Any = None,
+    ) -> None:
+        settings = Settings.create(
+            base_url,
+            password=password,
+            secret=secret,
+            model=model,
+            timeout=timeout,
+            retry=retry,
+            headers=headers,
+            failure_trailer=failure_trailer,
+            max_reply_bytes=max_reply_bytes,
+        )
+        check_pool_arguments(max_connections, proxy, transport, http_client)
+        owns_transport = transport is None
+        if transport is None:
+            # Here, so that `import aichatfree_sdk` does not pay for an HTTP library.
+            from .transports.httpx import HttpxTransport
+
+            transport = HttpxTransport(http_client, proxy=proxy, max_connections=max_connections)
+        self._set_up(settings, transport, owns_transport=owns_transport)
+
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        conversation: Conversation | None = None,
+        model: str | None = None,
+        timeout: Timeout | float | None = None,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Stream:
+        """Return the answer to ``prompt`` as a `Stream` of str deltas; nothing is sent until it is entered or read.
+
+        Args:
+            prompt: a str, a `Message`, or a sequence of `Message` or ``{"role", "content"}``, the last the user's.
+            conversation: the history to continue; it takes the turn once the answer is complete.
+            model: must be the client's; another one raises instead of being ignored.
+            timeout: a `Timeout`, or a number of seconds for the whole call; None keeps the client's.
+            retry: None keeps the client's.
+            headers: headers for this call; they beat the client's.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be sent.
+            UnsupportedModelError: ``model`` is not the client's.
+            ClientClosedError: the client is closed.
+
+        Entering and reading the stream raise the other errors of `aichatfree_sdk.errors`.
+
+        Example:
+            >>> for delta in Client().stream("Hello"):
+            ...     print(delta, end="")
+        """
+        work = self._answer_work(prompt, conversation, model, timeout, retry, headers)
+        return Stream(self, self._transport, work)
+
+    def ask(
+        self,
+        prompt: Prompt,
+        *,
+        conversation: Conversation | None = None,
+        model: str | None = None,
+        timeout: Timeout | float | None = None,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Return the whole answer to ``prompt``; the arguments and errors are those of `stream`.
+
+        Example:
+            >>> Client().ask("Hello").text
+            'Hello! How can I help?'
+        """
+        with self.stream(
+            prompt, conversation=conversation, model=model, timeout=timeout, retry=retry, headers=headers
+        ) as stream:
+            return stream.drain()
+
+    def check_password(self) -> bool:
+        """Return whether the deployment takes the client's password (or needs none).
+
+        Raises:
+            AIChatFreeError: the deployment did not answer as an AIChatFree server does.
+        """
+        self._check_open()
+        with Stream(self, self._transport, PasswordWork(self._settings, self._budget)) as stream:
+            return parse_password_reply(stream.drain().text)
+
+    def close(self) -> None:
+        """Close the idle connections, and those of open streams; it may be called again.
+
+        A transport or HTTP client that was given to this client is left open.
+        """
+        self._closed = True
+        if self._owns_transport:
+            self._transport.close()
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # A constructor that raised has set nothing.
+        if getattr(self, "_owns_transport", False) and not self._closed:
+            self.close()

@@ -1,0 +1,274 @@
+"""What both clients and both streams share: all of it that does not wait.
+
+A client turns arguments into work (`AnswerWork`, `PasswordWork`). A stream drives the work's exchange and, at the end,
+commits or interrupts the work, once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from attrs import evolve, frozen
+
+from .config import Settings, Timeout, configure_logging, to_headers
+from .conversation import Conversation, Message, Prompt, Turn, to_messages
+from .core.actions import StartAttempt
+from .core.exchange import Exchange
+from .core.request import AnswerCall, Headers, PasswordCall, check_question, fold
+from .core.retry import RetryBudget, RetryPolicy
+from .errors import AIChatFreeError, ClientClosedError, InvalidArgumentError, UnsupportedModelError
+from .reply import Reply
+from .validation import check_count
+
+_logger = logging.getLogger("aichatfree_sdk")
+_TransportT = TypeVar("_TransportT")
+
+
+class Work(Protocol):
+    """What a stream is for: its exchange, and what becomes of the outcome."""
+
+    def begin(self) -> Exchange:
+        """Return the exchange to drive; nothing has been sent yet."""
+        ...
+
+    def commit(self, reply: Reply) -> None:
+        """Take the complete answer."""
+        ...
+
+    def interrupt(self, partial_text: str) -> None:
+        """Take what there is of an answer that will not be completed."""
+        ...
+
+
+class AnswerWork:
+    """One question to the model, as one turn of a conversation."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        budget: RetryBudget,
+        conversation: Conversation,
+        question: tuple[Message, ...],
+        headers: Headers,
+    ) -> None:
+        self._settings = settings
+        self._budget = budget
+        self._conversation = conversation
+        self._question = question
+        self._headers = headers
+        self._turn: Turn | None = None
+
+    def begin(self) -> Exchange:
+        """Claim the conversation; raises ConversationBusyError."""
+        self._turn = self._conversation.begin(self._question)
+        messages = fold(self._turn.messages, self._conversation.system, self._conversation.max_messages)
+        return Exchange(AnswerCall(self._settings, messages, self._headers), self._settings, self._budget, monotonic)
+
+    def commit(self, reply: Reply) -> None:
+        """Add question and answer to the conversation."""
+        if self._turn is not None:
+            self._turn.commit(reply.message)
+
+    def interrupt(self, partial_text: str) -> None:
+        """Free the conversation, as its ``on_interrupt`` says."""
+        if self._turn is not None:
+            self._turn.interrupt(partial_text)
+
+
+@frozen
+class PasswordWork:
+    """One question to the server: is the password right?"""
+
+    settings: Settings
+    budget: RetryBudget
+
+    def begin(self) -> Exchange:
+        """Return the exchange; the answer is JSON and has no trailer."""
+        settings = evolve(self.settings, failure_trailer=None)
+        return Exchange(PasswordCall(settings), settings, self.budget, monotonic)
+
+    def commit(self, reply: Reply) -> None:
+        """Nothing is kept."""
+
+    def interrupt(self, partial_text: str) -> None:
+        """Nothing is kept."""
+
+
+class BaseClient(Generic[_TransportT]):
+    """The arguments of a client, checked, and the work that calls turn into."""
+
+    _settings: Settings
+    _transport: _TransportT
+    _budget: RetryBudget
+    _owns_transport: bool  # we made it, so closing it is ours
+    _parent: Self | None  # whose pool this client shares
+    _closed: bool
+
+    def _set_up(
+        self,
+        settings: Settings,
+        transport: _TransportT,
+        *,
+        owns_transport: bool,
+        budget: RetryBudget | None = None,
+        parent: Self | None = None,
+    ) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._owns_transport = owns_transport
+        self._budget = budget or RetryBudget()
+        self._parent = parent
+        self._closed = False
+
+    @property
+    def settings(self) -> Settings:
+        """What the client was told; its repr masks the secrets."""
+        return self._settings
+
+    @property
+    def closed(self) -> bool:
+        """True once the client, or the one whose pool it shares, was closed."""
+        return self._closed or (self._parent is not None and self._parent.closed)
+
+    def with_options(self, **changes: Any) -> Self:
+        """Return a client with other options that shares this one's connections and retry budget.
+
+        Closing the new client leaves the pool open; closing this one closes it for both.
+
+        Args:
+            changes: any of ``base_url``, ``password``, ``secret``, ``model``, ``timeout``, ``retry``, ``headers``,
+                ``failure_trailer`` and ``max_reply_bytes``.
+
+        Raises:
+            InvalidArgumentError: an option is unknown, or its value is not allowed.
+            ClientClosedError: this client is closed.
+
+        Example:
+            >>> patient = Client().with_options(timeout=Timeout(first_text=600))
+        """
+        self._check_open()
+        client = type(self).__new__(type(self))
+        client._set_up(  # noqa: SLF001 - of our own class
+            self._settings.change(**changes),
+            self._transport,
+            owns_transport=False,
+            budget=self._budget,
+            parent=self,
+        )
+        return client
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClientClosedError("the client is closed: make a new one")
+
+    def _answer_work(
+        self,
+        prompt: Prompt,
+        conversation: Conversation | None,
+        model: str | None,
+        timeout: Timeout | float | None,
+        retry: RetryPolicy | None,
+        headers: Mapping[str, str] | None,
+    ) -> AnswerWork:
+        self._check_open()
+        question = to_messages("prompt", prompt)
+        check_question(question)
+        if conversation is None:
+            conversation = Conversation()
+        elif not isinstance(conversation, Conversation):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArgumentError("conversation", f"must be a Conversation, not {type(conversation).__name__}")
+        if model is not None and model != self._settings.model:
+            raise UnsupportedModelError(
+                "model",
+                f"this client's deployment serves {self._settings.model!r} and the protocol cannot ask for {model!r}: "
+                "leave model out, or make a client for a deployment that serves it",
+            )
+        settings = self._settings
+        if timeout is not None or retry is not None:
+            settings = settings.change(timeout=timeout, retry=retry)
+        return AnswerWork(settings, self._budget, conversation, question, to_headers(headers))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._settings.base_url}{', closed' if self.closed else ''}>"
+
+
+def check_pool_arguments(
+    max_connections: int, proxy: str | None, transport: object | None, http_client: object | None
+) -> None:
+    """Raise InvalidArgumentError where the arguments contradict each other; read AICHATFREE_LOG."""
+    check_count("max_connections", max_connections, minimum=1)
+    if transport is not None and http_client is not None:
+        raise InvalidArgumentError("transport", "cannot be given together with http_client=")
+    if proxy is not None and (transport is not None or http_client is not None):
+        raise InvalidArgumentError("proxy", "cannot be given together with transport= or http_client=: set it there")
+    configure_logging()
+
+
+class BaseStream:
+    """One answer on its way: where its exchange is, and what the user sees of it."""
+
+    def __init__(self, client: object, work: Work) -> None:
+        self._client = client  # a stream keeps its client, and so its connection, alive
+        self._work = work
+        self._exchange: Exchange | None = None
+        self._reply: Reply | None = None
+        self._error: AIChatFreeError | None = None
+        self._ended = False
+        self._closing = False
+        self._reading = False  # somebody is inside next()
+
+    @property
+    def text(self) -> str:
+        """The text that has come so far."""
+        return "" if self._exchange is None else self._exchange.text
+
+    @property
+    def reply(self) -> Reply:
+        """The finished answer.
+
+        Raises:
+            AIChatFreeError: the error that ended the stream; or one that says that it has not ended yet.
+        """
+        if self._reply is not None:
+            return self._reply
+        if self._error is not None:
+            raise self._error
+        raise AIChatFreeError("the stream has not ended yet: read it to its end before asking for its reply")
+
+    def _begin(self) -> Exchange:
+        if self._exchange is None:
+            self._exchange = self._work.begin()
+        return self._exchange
+
+    def _finish(self, reply: Reply) -> None:
+        # The flag comes last: a Ctrl-C in here leaves work for the winding up, not a conversation that stays busy.
+        self._work.commit(reply)
+        self._reply = reply
+        self._ended = True
+        _logger.debug("answer complete: %d characters, ended by %s", len(reply.text), reply.ended_by)
+
+    def _fail(self, error: AIChatFreeError) -> None:
+        self._work.interrupt(self.text)
+        self._error = error
+        self._ended = True
+        _logger.debug("answer failed: %s", type(error).__name__)
+
+    def _log_attempt(self, action: StartAttempt) -> None:
+        if action.cause is not None:
+            _logger.info("attempt %d in %.2f s, after %s", action.number, action.delay, type(action.cause).__name__)
+
+    def _check_sole_reader(self) -> None:
+        if self._reading:
+            raise RuntimeError("this stream is being read by somebody else: one stream has one reader")
+
+    @property
+    def _abandoned(self) -> bool:
+        """True where the connection may still be open and nobody is left to close it."""
+        return self._exchange is not None and not self._ended
+
+    def __repr__(self) -> str:
+        state = "ended" if self._ended else "not begun" if self._exchange is None else self._exchange.state.value
+        return f"<{type(self).__name__}, {state}, {len(self.text)} characters so far>"

@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: one file per HTTP library, behind the protocols of `base`."""

@@ -1,0 +1,399 @@
+"""httpx, and httpx2, its maintained fork: whichever the client given to us is from.
+
+httpx reads its read timeout once at the start of a body, but an answer has two clocks that follow each other (first
+text, then idle) and perhaps a third over all of it. So every connection that a request opens is tapped: the documented
+``trace`` extension hands us its network stream, and the stream's ``read`` and ``write`` from then on ask the request's
+`Limits` how long they may wait. The same tap sees whether any byte of a response came, which tells a kept-alive
+connection that was dead from one that died answering.
+
+A connection that somebody else opened on the same client, or a mock without connections, has no tap: there httpx's own
+timeouts hold, the longest of ours for each wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextvars import ContextVar
+from types import AsyncGeneratorType, ModuleType
+from typing import Any, cast
+
+import anyio
+import httpx
+from attrs import define, field
+
+from ..core.failure import FailureKind, TransportFailure
+from ..core.limits import Limits
+from ..core.request import Request
+from ..core.response import ResponseHead
+from ..errors import InvalidArgumentError
+
+# Closing a connection sends a few bytes at most; a peer that does not take them is not waited for.
+_CLOSING_SECONDS = 2.0
+
+
+@define(eq=False)
+class _Wire:
+    """One request, as the connection that it travels on has to know it."""
+
+    limits: Limits
+    fresh: bool = False  # the connection was opened for this request
+    sent: bool = False  # the request got as far as a connection
+    received: bool = False  # a byte of the response came
+    tap: _Tap | None = None
+
+    def attach(self, response: Any) -> None:
+        """Make the response's connection, if it is a tapped one that it has for itself, follow the limits."""
+        tap = getattr(response.extensions.get("network_stream"), "read", None)
+        if isinstance(tap, _Tap) and response.http_version.startswith("HTTP/1"):
+            tap.wire = self
+            self.tap = tap
+
+    def detach(self) -> None:
+        if self.tap is not None:
+            self.tap.wire = None
+            self.tap = None
+
+    @property
+    def stale(self) -> bool:
+        return self.sent and not self.fresh and not self.received
+
+
+# The request that is on its way in this thread or task: a pooled connection cannot know it in another way.
+_opening: ContextVar[_Wire | None] = ContextVar("_opening", default=None)
+
+
+@define(eq=False)
+class _Tap:
+    """Stands in for the ``read`` of a network stream."""
+
+    read: Callable[..., Any]
+    wire: _Wire | None = field(default=None, init=False)
+
+    def __call__(self, max_bytes: int, timeout: float | None = None) -> Any:
+        if self.wire is not None:
+            return self.read(max_bytes, self.wire.limits.wait())
+        wire = _opening.get()
+        return self.read(max_bytes, timeout) if wire is None else self.read_head(max_bytes, wire)
+
+    def read_head(self, max_bytes: int, wire: _Wire) -> Any:
+        data = self.read(max_bytes, wire.limits.wait())
+        wire.received = wire.received or bool(data)
+        return data
+
+
+@define(eq=False)
+class _AsyncTap(_Tap):
+    async def read_head(self, max_bytes: int, wire: _Wire) -> Any:
+        data = await self.read(max_bytes, wire.limits.wait())
+        wire.received = wire.received or bool(data)
+        return data
+
+
+def _bounded_write(write: Callable[..., Any]) -> Callable[..., Any]:
+    def bounded(buffer: bytes, timeout: float | None = None) -> Any:
+        wire = _opening.get()
+        return write(buffer, timeout if wire is None else wire.limits.wait())
+
+    return bounded
+
+
+def _observe(wire: _Wire, tap: type[_Tap], event: str, info: dict[str, Any]) -> None:
+    """Follow httpcore's ``trace`` extension (https://www.encode.io/httpcore/extensions/#trace)."""
+    if event.endswith(("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")):
+        wire.fresh = True
+        stream = info["return_value"]
+        stream.read = tap(stream.read)
+        stream.write = _bounded_write(stream.write)
+    elif event.endswith("send_request_headers.started"):
+        wire.sent = True
+
+
+def _library_of(client: object) -> ModuleType:
+    """Return httpx or httpx2, whichever ``client`` or one of its base classes is from."""
+    for base in type(client).__mro__:
+        name = base.__module__.partition(".")[0]
+        if name in ("httpx", "httpx2"):
+            return sys.modules[name]
+    raise InvalidArgumentError("http_client", f"must be a client of httpx or httpx2, not {type(client).__name__}")
+
+
+def _check_client(client: object, kind: str) -> ModuleType:
+    library = _library_of(client)
+    if not isinstance(client, getattr(library, kind)):
+        raise InvalidArgumentError(
+            "http_client", f"must be a {library.__name__}.{kind} here, not {type(client).__name__}"
+        )
+    return library
+
+
+def _options(proxy: str | None, max_connections: int) -> dict[str, Any]:
+    # Idle connections: httpx's own 20 would close the rest of a burst's, only to open them again for the next one.
+    limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
+    return {"proxy": proxy, "limits": limits, "follow_redirects": False}
+
+
+@contextlib.contextmanager
+def _checking_proxy(proxy: str | None) -> Generator[None]:
+    problem = None
+    try:
+        yield
+    except (ValueError, httpx.InvalidURL):
+        if proxy is None:
+            raise
+        # httpx's own text repeats the URL, with the password in it.
+        problem = "must be an http, https or socks5 URL such as http://proxy.example.org:3128"
+    except ImportError as error:
+        problem = str(error)
+    if problem is not None:
+        raise InvalidArgumentError("proxy", problem)
+
+
+def _to_httpx(request: Request, limits: Limits, trace: Callable[..., Any]) -> dict[str, Any]:
+    connect = limits.connect_wait()
+    longest = limits.wait()
+    return {
+        "method": request.method,
+        "url": request.url,
+        "headers": list(request.headers),
+        "content": request.body,
+        "timeout": (connect, longest, longest, connect),
+        "extensions": {"trace": trace},
+    }
+
+
+def _head(response: Any) -> ResponseHead:
+    # Latin-1 takes any byte, so no header can make this raise; httpx would guess an encoding.
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw]
+    return ResponseHead(response.status_code, headers, response.http_version)
+
+
+def _to_failure(error: Exception, library: ModuleType, wire: _Wire) -> TransportFailure:
+    """Say in our words what ``error``, raised by ``library``, means."""
+    with contextlib.suppress(AttributeError):
+        error.request = None  # type: ignore[attr-defined] # it holds the body, which holds the password
+    return TransportFailure(_kind_of(error, library, wire), str(error) or type(error).__name__)
+
+
+def _kind_of(error: Exception, library: ModuleType, wire: _Wire) -> FailureKind:
+    if isinstance(error, library.ConnectTimeout):
+        return FailureKind.CONNECT_TIMEOUT
+    if isinstance(error, library.PoolTimeout):
+        return FailureKind.POOL_TIMEOUT
+    if isinstance(error, library.TimeoutException):
+        return FailureKind.TIMEOUT
+    connecting = (library.ConnectError, library.ProxyError, library.UnsupportedProtocol, library.InvalidURL)
+    if isinstance(error, connecting):
+        return FailureKind.CONNECT
+    if wire.stale:
+        return FailureKind.STALE
+    # One class of httpx's stands for a connection that ended early and for bytes that are no HTTP; h11's and
+    # httpcore's texts tell them apart.
+    early = "peer closed" in str(error) or "disconnected" in str(error)
+    return FailureKind.MALFORMED if isinstance(error, library.RemoteProtocolError) and not early else FailureKind.BROKEN
+
+
+def _caught(library: ModuleType) -> tuple[type[Exception], ...]:
+    # The last two: a socket closed under a waiting reader, by another thread or task.
+    return (library.HTTPError, library.InvalidURL, library.StreamError, OSError, anyio.ClosedResourceError)
+
+
+class _Response:
+    def __init__(self, response: Any, library: ModuleType, wire: _Wire) -> None:
+        self.head = _head(response)
+        self.chunks = self._read()
+        self._response = response
+        self._library = library
+        self._wire = wire
+        self._ended = False
+
+    def _read(self) -> Generator[bytes]:
+        try:
+            # The stream itself, not iter_raw(): it is the same bytes with fewer generators around them.
+            yield from self._response.stream
+        except _caught(self._library) as error:
+            raise _to_failure(error, self._library, self._wire) from error
+        self._ended = True
+
+    def close(self) -> None:
+        stream = self._response.extensions.get("network_stream")
+        if not self._ended and stream is not None and self._wire.tap is not None:
+            # Closing a socket does not wake a thread that waits in recv() on it; shutting it down does.
+            sock = stream.get_extra_info("socket")
+            if isinstance(sock, socket.socket):
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        self._wire.detach()
+        with contextlib.suppress(*_caught(self._library)):
+            self._response.close()
+
+
+class HttpxTransport:
+    """The blocking transport over httpx or httpx2.
+
+    Args:
+        http_client: an ``httpx.Client`` or ``httpx2.Client``, which stays yours to close; None makes one.
+        proxy: the URL of a proxy, for a client made here.
+        max_connections: how many connections a client made here may have at once.
+
+    Raises:
+        InvalidArgumentError: ``http_client`` is no such client, or ``proxy`` no such URL.
+    """
+
+    def __init__(self, http_client: object = None, *, proxy: str | None = None, max_connections: int = 100) -> None:
+        self._owned = http_client is None
+        if http_client is None:
+            with _checking_proxy(proxy):
+                http_client = httpx.Client(**_options(proxy, max_connections))
+        self._library = _check_client(http_client, "Client")
+        self._client: Any = http_client
+
+    def open(self, request: Request, limits: Limits) -> _Response:
+        """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
+        if self._client.is_closed:
+            raise TransportFailure(FailureKind.CLOSED)
+        wire = _Wire(limits)
+        token = _opening.set(wire)
+        try:
+            built = self._client.build_request(**_to_httpx(request, limits, self._tracer(wire)))
+            response = self._client.send(built, stream=True, follow_redirects=False)
+        except _caught(self._library) as error:
+            raise _to_failure(error, self._library, wire) from error
+        finally:
+            _opening.reset(token)
+        wire.attach(response)
+        return _Response(response, self._library, wire)
+
+    def close(self) -> None:
+        """Close every connection, unless the client was given to us."""
+        if self._owned:
+            self._client.close()
+
+    @staticmethod
+    def _tracer(wire: _Wire) -> Callable[[str, dict[str, Any]], None]:
+        return lambda event, info: _observe(wire, _Tap, event, info)
+
+
+class _AsyncResponse:
+    def __init__(self, response: Any, library: ModuleType, wire: _Wire, release: Callable[[], None]) -> None:
+        self.head = _head(response)
+        chunks = self._read() if wire.tap is not None else self._read_untapped()
+        self.chunks = cast("AsyncGeneratorType[bytes, None]", chunks)
+        self._response = response
+        self._library = library
+        self._wire = wire
+        self._release = release
+        self._stream = aiter(response.stream)
+        self._closed = False
+
+    async def _read(self) -> AsyncGenerator[bytes]:
+        try:
+            async for chunk in self._stream:
+                yield chunk
+        except _caught(self._library) as error:
+            raise _to_failure(error, self._library, self._wire) from error
+
+    async def _read_untapped(self) -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                chunk: bytes | None = None
+                # A scope a chunk costs 5 to 10 us; it is the price of a connection that cannot be tapped.
+                with anyio.move_on_after(self._wire.limits.wait()) as scope:
+                    chunk = await anext(self._stream, None)
+                if scope.cancelled_caught:
+                    raise TransportFailure(FailureKind.TIMEOUT)
+                if chunk is None:
+                    return
+                yield chunk
+        except _caught(self._library) as error:
+            raise _to_failure(error, self._library, self._wire) from error
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            with anyio.move_on_after(_CLOSING_SECONDS, shield=True), contextlib.suppress(*_caught(self._library)):
+                await self._response.aclose()
+                if not self.chunks.ag_running:
+                    await self.chunks.aclose()
+                    await self._unwind()
+        finally:
+            self._wire.detach()
+            self._release()
+
+    async def _unwind(self) -> None:
+        """Run httpx's nested generators to their end.
+
+        They are suspended in the middle when a body is not read to its end, and httpx leaves them to the garbage
+        collector (httpx2 does not): asyncio then schedules a task, and trio warns. With the connection closed, what
+        is left in its buffer comes, and then an error.
+        """
+        async for _ in self._stream:
+            pass
+
+
+class AsyncHttpxTransport:
+    """The transport over httpx or httpx2 for asyncio and trio.
+
+    Args:
+        http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient``, which stays yours to close; None makes one.
+        proxy: the URL of a proxy, for a client made here.
+        max_connections: how many streams may be open at once. For a client of your own it must not be above its own
+            limit of connections.
+
+    Raises:
+        InvalidArgumentError: ``http_client`` is no such client, or ``proxy`` no such URL.
+    """
+
+    def __init__(self, http_client: object = None, *, proxy: str | None = None, max_connections: int = 100) -> None:
+        self._owned = http_client is None
+        if http_client is None:
+            with _checking_proxy(proxy):
+                http_client = httpx.AsyncClient(**_options(proxy, max_connections))
+        self._library = _check_client(http_client, "AsyncClient")
+        self._client: Any = http_client
+        # httpcore's pool loses connections for good when requests that wait in it are cancelled
+        # (https://github.com/encode/httpcore/issues/1093), so they wait here.
+        self._limiter = anyio.CapacityLimiter(max_connections)
+
+    async def open(self, request: Request, limits: Limits) -> _AsyncResponse:
+        """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
+        wire = _Wire(limits)
+        with anyio.move_on_after(limits.connect_wait()) as scope:
+            await self._limiter.acquire_on_behalf_of(wire)
+        if scope.cancelled_caught:
+            raise TransportFailure(FailureKind.POOL_TIMEOUT)
+        try:
+            response = await self._send(request, wire)
+        except BaseException:
+            self._limiter.release_on_behalf_of(wire)
+            raise
+        wire.attach(response)
+        return _AsyncResponse(response, self._library, wire, lambda: self._limiter.release_on_behalf_of(wire))
+
+    async def _send(self, request: Request, wire: _Wire) -> Any:
+        if self._client.is_closed:
+            raise TransportFailure(FailureKind.CLOSED)
+
+        async def trace(event: str, info: dict[str, Any]) -> None:
+            _observe(wire, _AsyncTap, event, info)
+
+        token = _opening.set(wire)
+        try:
+            with anyio.move_on_after(wire.limits.wait()):
+                built = self._client.build_request(**_to_httpx(request, wire.limits, trace))
+                return await self._client.send(built, stream=True, follow_redirects=False)
+        except _caught(self._library) as error:
+            raise _to_failure(error, self._library, wire) from error
+        finally:
+            _opening.reset(token)
+        raise TransportFailure(FailureKind.TIMEOUT)
+
+    async def aclose(self) -> None:
+        """Close every connection, unless the client was given to us."""
+        if self._owned:
+            with anyio.CancelScope(shield=True):
+                await self._client.aclose()
