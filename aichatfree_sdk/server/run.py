@@ -87,7 +87,7 @@ class QuickServer(uvicorn.Server):
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening TCP socket; port 0 takes a free one. Raises OSError, with the address, if it cannot be had."""
     sock = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    # asyncio turns Nagle's algorithm off only on sockets whose protocol number is spelled out, which create_server's are
+    # asyncio turns Nagle's algorithm off only on sockets whose protocol number is spelled out, and create_server's is
     # not; each answer then waited 40 ms for the client's delayed ACK. What is accepted inherits the option.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aichatfree_sdk.testing.local_server import LocalServer
+    from aichatfree_sdk.testing.scripted import AsyncScriptedTransport, ScriptedResponse, ScriptedTransport
 
-__all__ = ["LocalServer"]
+__all__ = ["AsyncScriptedTransport", "LocalServer", "ScriptedResponse", "ScriptedTransport"]
 
 # name -> module; a new name goes here, into __all__ and into the block for type checkers above
 _LAZY = {
+    "AsyncScriptedTransport": "aichatfree_sdk.testing.scripted",
     "LocalServer": "aichatfree_sdk.testing.local_server",
+    "ScriptedResponse": "aichatfree_sdk.testing.scripted",
+    "ScriptedTransport": "aichatfree_sdk.testing.scripted",
 }
 
 

@@ -1,0 +1,91 @@
+"""One way to run a client on every runtime and over every HTTP library, so that one table of cases serves them all."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import httpx
+import httpx2
+import pytest
+from attrs import define, field
+
+from aichatfree_sdk import AIChatFreeError, AsyncClient, Client, Conversation, Reply
+
+LIBRARIES = {"httpx": httpx, "httpx2": httpx2}
+
+
+@define
+class Outcome:
+    """What a call came to."""
+
+    deltas: list[str] = field(factory=list)
+    reply: Reply | None = None
+    error: AIChatFreeError | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.deltas)
+
+
+@define
+class Runtime:
+    """A runtime and an HTTP library: how to make a client, and how to ask it."""
+
+    name: str
+    library: Any
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}-{self.library.__name__}"
+
+    def ask_all(self, url: str, calls: list[dict[str, Any]], **options: Any) -> list[Outcome]:
+        """Make one client, ask it each call in turn, and close it."""
+        if self.name == "sync":
+            with self.library.Client(trust_env=False) as http, Client(url, http_client=http, **options) as client:
+                return [self._ask(client, dict(call)) for call in calls]
+
+        async def main() -> list[Outcome]:
+            async with (
+                self.library.AsyncClient(trust_env=False) as http,
+                AsyncClient(url, http_client=http, **options) as client,
+            ):
+                return [await self._aask(client, dict(call)) for call in calls]
+
+        return anyio.run(main, backend=self.name)
+
+    def ask(self, url: str, prompt: Any = "q", call: dict[str, Any] | None = None, **options: Any) -> Outcome:
+        return self.ask_all(url, [{"prompt": prompt, **(call or {})}], **options)[0]
+
+    @staticmethod
+    def _ask(client: Client, call: dict[str, Any]) -> Outcome:
+        outcome = Outcome()
+        stream = client.stream(call.pop("prompt"), **call)
+        try:
+            with stream:
+                for delta in stream:
+                    outcome.deltas.append(delta)
+            outcome.reply = stream.reply
+        except AIChatFreeError as error:
+            outcome.error = error
+        return outcome
+
+    @staticmethod
+    async def _aask(client: AsyncClient, call: dict[str, Any]) -> Outcome:
+        outcome = Outcome()
+        stream = client.stream(call.pop("prompt"), **call)
+        try:
+            async with stream:
+                async for delta in stream:
+                    outcome.deltas.append(delta)
+            outcome.reply = stream.reply
+        except AIChatFreeError as error:
+            outcome.error = error
+        return outcome
+
+
+RUNTIMES = [Runtime(name, library) for name in ("sync", "asyncio", "trio") for library in LIBRARIES.values()]
+every_runtime = pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.id)
+
+__all__ = ["Awaitable", "Callable", "Conversation", "Outcome", "Runtime", "every_runtime"]
