@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from attrs import evolve, frozen
 
-from .config import Settings, Timeout, configure_logging, to_headers
+from .config import Settings, Timeout, check_proxy, configure_logging, to_headers
 from .conversation import Conversation, Message, Prompt, Turn, to_messages
 from .core.actions import StartAttempt
 from .core.exchange import Exchange
@@ -202,8 +202,12 @@ def check_pool_arguments(
     check_count("max_connections", max_connections, minimum=1)
     if transport is not None and http_client is not None:
         raise InvalidArgumentError("transport", "cannot be given together with http_client=")
-    if proxy is not None and (transport is not None or http_client is not None):
-        raise InvalidArgumentError("proxy", "cannot be given together with transport= or http_client=: set it there")
+    if proxy is not None:
+        check_proxy(proxy)
+        if transport is not None or http_client is not None:
+            raise InvalidArgumentError(
+                "proxy", "cannot be given together with transport= or http_client=: set it there"
+            )
     configure_logging()
 
 

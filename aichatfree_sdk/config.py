@@ -139,6 +139,19 @@ def to_base_url(url: object) -> str:
     return f"{parts.scheme}://{netloc}{f':{port}' if port is not None else ''}{path}"
 
 
+def check_proxy(url: object) -> None:
+    """Raise InvalidArgumentError where ``url`` is no proxy's; the text leaves the URL out: it may hold a password."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
+        is_url = parts.scheme in ("http", "https", "socks5", "socks5h") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise InvalidArgumentError(
+            "proxy", "must be an http, https or socks5 URL such as http://proxy.example.org:3128"
+        )
+
+
 def _to_ascii_host(host: str) -> str:
     try:
         ascii_host = host.encode("idna").decode() if not host.isascii() else host

@@ -32,7 +32,7 @@ from .decoder import Decoder, UndecodableError
 from .failure import RanOut, TransportFailure, network_error
 from .limits import Limits
 from .request import Request
-from .response import MAX_ERROR_BYTES, ResponseHead, refusal
+from .response import MAX_ERROR_BYTES, ResponseHead, redact, refusal
 from .retry import RetryBudget
 
 
@@ -231,6 +231,7 @@ class Exchange:
             # The status has said it; the body would only have added words.
             self._settle(Event.TRANSPORT_FAILED, self._refusal())
         else:
+            failure = self._without_secrets(failure)
             self._settle(Event.TRANSPORT_FAILED, self._failure(failure), failure)
 
     def closed(self) -> None:
@@ -362,6 +363,11 @@ class Exchange:
             answering=self._state is State.READING,
             has_text=bool(self._texts),
         )
+
+    def _without_secrets(self, failure: TransportFailure) -> TransportFailure:
+        """Return ``failure``, which may quote bytes of the server's that quote ours, fit to be shown."""
+        detail = redact(failure.detail, () if self._attempt is None else self._attempt.request.sensitive)
+        return failure if detail == failure.detail else TransportFailure(failure.kind, detail)
 
     def _ran_out(self) -> RanOut:
         deadline = self._limits.deadline

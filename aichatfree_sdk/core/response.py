@@ -96,9 +96,9 @@ def refusal(
     error = error_class(
         f"{message}: {advice}",
         status=head.status,
-        headers=[(name, _redact(value, sensitive)) for name, value in head.headers],
+        headers=[(name, redact(value, sensitive)) for name, value in head.headers],
         body=_redact_bytes(body[:MAX_ERROR_BYTES], sensitive),
-        server_message=_redact(words, sensitive),
+        server_message=redact(words, sensitive),
         retry_after=parse_retry_after(head.get("retry-after") or "", now if date is None else date),
     )
     if isinstance(error, InvalidSignatureError):
@@ -197,11 +197,12 @@ def _add_clock_skew(error: InvalidSignatureError, skew: float | None) -> None:
 
 def _quotable(text: str, sensitive: Iterable[str]) -> str:
     """Return a server's words fit for our error text: short, printable, and without our secrets."""
-    text = "".join(character if character.isprintable() else " " for character in _redact(text, sensitive))
+    text = "".join(character if character.isprintable() else " " for character in redact(text, sensitive))
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."
 
 
-def _redact(text: str, sensitive: Iterable[str]) -> str:
+def redact(text: str, sensitive: Iterable[str]) -> str:
+    """Return ``text`` without the strings in ``sensitive``: a server may echo what it was sent."""
     # Longest first: a secret may hold the password.
     for secret in sorted(sensitive, key=len, reverse=True):
         text = text.replace(secret, "***")

@@ -129,26 +129,14 @@ def _check_client(client: object, kind: str) -> ModuleType:
     return library
 
 
-def _options(proxy: str | None, max_connections: int) -> dict[str, Any]:
+def _make_client(kind: Callable[..., Any], proxy: str | None, max_connections: int) -> Any:
     # Idle connections: httpx's own 20 would close the rest of a burst's, only to open them again for the next one.
     limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
-    return {"proxy": proxy, "limits": limits, "follow_redirects": False}
-
-
-@contextlib.contextmanager
-def _checking_proxy(proxy: str | None) -> Generator[None]:
-    problem = None
     try:
-        yield
-    except (ValueError, httpx.InvalidURL):
-        if proxy is None:
-            raise
-        # httpx's own text repeats the URL, with the password in it.
-        problem = "must be an http, https or socks5 URL such as http://proxy.example.org:3128"
-    except ImportError as error:
+        return kind(proxy=proxy, limits=limits, follow_redirects=False)
+    except ImportError as error:  # a SOCKS proxy needs a package that httpx does not install
         problem = str(error)
-    if problem is not None:
-        raise InvalidArgumentError("proxy", problem)
+    raise InvalidArgumentError("proxy", problem)
 
 
 def _to_httpx(request: Request, limits: Limits, trace: Callable[..., Any]) -> dict[str, Any]:
@@ -239,14 +227,13 @@ class HttpxTransport:
         max_connections: how many connections a client made here may have at once.
 
     Raises:
-        InvalidArgumentError: ``http_client`` is no such client, or ``proxy`` no such URL.
+        InvalidArgumentError: ``http_client`` is no such client, or a SOCKS ``proxy`` lacks its package.
     """
 
     def __init__(self, http_client: object = None, *, proxy: str | None = None, max_connections: int = 100) -> None:
         self._owned = http_client is None
         if http_client is None:
-            with _checking_proxy(proxy):
-                http_client = httpx.Client(**_options(proxy, max_connections))
+            http_client = _make_client(httpx.Client, proxy, max_connections)
         self._library = _check_client(http_client, "Client")
         self._client: Any = http_client
 
@@ -345,14 +332,13 @@ class AsyncHttpxTransport:
             limit of connections.
 
     Raises:
-        InvalidArgumentError: ``http_client`` is no such client, or ``proxy`` no such URL.
+        InvalidArgumentError: ``http_client`` is no such client, or a SOCKS ``proxy`` lacks its package.
     """
 
     def __init__(self, http_client: object = None, *, proxy: str | None = None, max_connections: int = 100) -> None:
         self._owned = http_client is None
         if http_client is None:
-            with _checking_proxy(proxy):
-                http_client = httpx.AsyncClient(**_options(proxy, max_connections))
+            http_client = _make_client(httpx.AsyncClient, proxy, max_connections)
         self._library = _check_client(http_client, "AsyncClient")
         self._client: Any = http_client
         # httpcore's pool loses connections for good when requests that wait in it are cancelled

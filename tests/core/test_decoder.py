@@ -109,7 +109,7 @@ def test_invalid_utf8_is_caught_at_every_split_with_the_text_before_it(bad: byte
     data = "Да: ".encode() + bad + b" rest"
     for cut in range(len(data) + 1):
         decoder, text = Decoder(), ""
-        with pytest.raises(UndecodableError, match="is not UTF-8: byte 0x") as caught:  # noqa: PT012
+        with pytest.raises(UndecodableError, match="is not UTF-8: byte 0x") as caught:
             text += decoder.feed(data[:cut])
             text += decoder.feed(data[cut:])
             decoder.finish()

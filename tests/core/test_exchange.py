@@ -451,6 +451,14 @@ def test_an_outcome_stands_whatever_the_caller_does_after_it(ending: str) -> Non
     assert (type(play.error) is sdk.InvalidReplyError) if ending == "failed" else play.reply.text == "x"
 
 
+def test_a_failure_that_quotes_a_secret_is_told_without_it() -> None:
+    play = Play(password="canary")
+    play.start()
+    play.fail(FailureKind.MALFORMED, "illegal line: b'canary'")
+    assert "illegal line: b'***'" in str(play.error)
+    assert "canary" not in str(play.error.__cause__)
+
+
 REPORTS = {
     Event.ATTEMPT_STARTED: lambda e: e.attempt_started(time_ms=0, jitter=0),
     Event.RESPONSE_STARTED: lambda e: e.response_started(CHUNKED),

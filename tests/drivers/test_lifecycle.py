@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import signal
 import threading
 import warnings
@@ -10,6 +11,7 @@ import weakref
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import httpx
 import httpx2
 import pytest
@@ -191,29 +193,48 @@ def test_a_body_that_ends_because_it_was_closed_is_no_answer() -> None:
     assert (chat.messages, chat.busy) == ((), False)
 
 
+class SetsAnEvent(logging.Handler):
+    """Sets an event when the SDK logs, which it does before it waits to try again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event = anyio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.event.set()
+
+
 @BACKENDS
 @pytest.mark.parametrize("where", ["reading", "opening", "waiting to retry"])
-def test_closing_from_another_task_wakes_the_reader_with_an_error(where: str, backend: str) -> None:
+def test_closing_from_another_task_wakes_the_reader_with_an_error(
+    where: str, backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "aichatfree_sdk")
+
     async def main(url: str) -> None:
-        chat = Conversation()
+        chat, two, handler = Conversation(), anyio.Event(), SetsAnEvent()
+        logging.getLogger("aichatfree_sdk").addHandler(handler)
         policy = RetryPolicy(base_delay=60, max_delay=60)
         async with AsyncClient(url, max_connections=1, retry=policy) as client:
             stream = client.stream("q", conversation=chat)
 
             async def read() -> None:
                 with pytest.raises(sdk.StreamInterruptedError, match="closed before"):
-                    async for _ in stream:
-                        pass
+                    async for delta in stream:
+                        if delta == "two ":
+                            two.set()
 
             async with anyio.create_task_group() as group:
                 group.start_soon(read)
+                if where == "opening":
+                    await anyio.to_thread.run_sync(server.asked.wait)
+                else:
+                    await (two if where == "reading" else handler.event).wait()
                 await anyio.wait_all_tasks_blocked()
-                while len(server.requests) < 1 or (where == "reading" and stream.text != "one two "):
-                    await anyio.sleep(0.001)
-                await anyio.sleep(0.05)
                 await stream.aclose()
             assert (chat.messages, chat.busy) == ((), False)
             assert (await client.ask("q")).text == "next"
+        logging.getLogger("aichatfree_sdk").removeHandler(handler)
 
     first = {"reading": ENDLESS, "opening": [Do.HOLD], "waiting to retry": whole(503)}[where]
     with ScriptedServer(first, answer("next")) as server:

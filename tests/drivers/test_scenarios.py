@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import pytest
 from attrs import field, frozen
@@ -19,7 +20,7 @@ GOOGLE = "[GoogleGenerativeAI Error]: Error fetching from  "
 
 
 def error_body(message: str, code: str = "") -> str:
-    return '{"error":{%s"message":"%s"}}' % (f'"code":"{code}",' if code else "", message)
+    return json.dumps({"error": {"message": message, **({"code": code} if code else {})}})
 
 
 @frozen

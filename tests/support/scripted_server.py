@@ -78,6 +78,7 @@ class ScriptedServer:
         self.requests: list[dict[str, Any]] = []
         self.heads: list[str] = []
         self.connections = 0
+        self.asked = threading.Event()  # set once a request has come
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -130,6 +131,7 @@ class ScriptedServer:
         with self._lock:
             self.heads.append(text)
             self.requests.append(json.loads(body))
+        self.asked.set()
         return True
 
     def _play(self, connection: socket.socket, script: Iterable[Step]) -> bool:
