@@ -170,13 +170,9 @@ class AsyncStream(BaseStream):
     def __del__(self) -> None:
         # No event loop may be running any more, so nothing is closed here but what needs none.
         if self._abandoned:
-            warnings.warn(
-                f"{self!r} was dropped unclosed: use it in an async with block",
-                ResourceWarning,
-                stacklevel=1,
-                source=self,
-            )
             self._work.interrupt(self.text)
+            message = f"{self!r} was dropped unclosed: use it in an async with block"
+            warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
 
 
 class AsyncClient(BaseClient[AsyncTransport]):

@@ -164,10 +164,9 @@ class Stream(BaseStream):
 
     def __del__(self) -> None:
         if self._abandoned:
-            warnings.warn(
-                f"{self!r} was dropped unclosed: use it in a with block", ResourceWarning, stacklevel=1, source=self
-            )
+            message = f"{self!r} was dropped unclosed: use it in a with block"
             self.close()
+            warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
 
 
 class Client(BaseClient[Transport]):

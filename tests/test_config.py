@@ -199,6 +199,17 @@ def test_a_bad_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Client()
 
 
+@CLIENTS
+def test_a_bad_proxy_of_the_environment_is_named_without_its_password(
+    client_class: type[Client | AsyncClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "foo://u:canary@h")
+    with pytest.raises(InvalidArgumentError, match="HTTP_PROXY") as caught:
+        client_class()
+    assert "canary" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
 def test_the_log_goes_to_stderr_and_the_root_logger_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

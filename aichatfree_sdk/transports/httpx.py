@@ -136,6 +136,8 @@ def _make_client(kind: Callable[..., Any], proxy: str | None, max_connections: i
         return kind(proxy=proxy, limits=limits, follow_redirects=False)
     except ImportError as error:  # a SOCKS proxy needs a package that httpx does not install
         problem = str(error)
+    except (ValueError, httpx.InvalidURL):  # its text repeats the URL, which may hold a password
+        problem = "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds no URL of a proxy that can be used: correct or unset it"
     raise InvalidArgumentError("proxy", problem)
 
 

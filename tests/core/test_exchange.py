@@ -336,6 +336,15 @@ def test_a_connection_that_breaks_in_the_answer(chunk: bytes, text: str) -> None
     assert ("partial_text" in str(play.error)) is bool(text)
 
 
+def test_nothing_is_tried_again_once_text_was_handed_on() -> None:
+    play = Play()
+    play.open().feed(b"so far")
+    play.fail(FailureKind.STALE)
+    play.close()
+    assert type(play.error) is sdk.StreamInterruptedError
+    assert play.error.retries == 0
+
+
 def test_the_first_text_clock_and_then_the_idle_clock() -> None:
     play = Play(timeout=Timeout(connect=3, first_text=20, idle=5))
     play.start()

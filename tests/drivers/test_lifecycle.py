@@ -296,6 +296,39 @@ def test_ctrl_c_in_the_middle_of_an_answer_leaves_everything_whole() -> None:
         assert client.ask("q").text == "next"
 
 
+def test_ctrl_c_needs_no_with_block_to_leave_everything_whole() -> None:
+    chat = Conversation()
+    with ScriptedServer(ENDLESS, answer("next")) as server, Client(server.url) as client:
+        stream = client.stream("q", conversation=chat)
+        timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+        assert next(stream) == "one "
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            for _ in stream:
+                pass
+        timer.join()
+        assert (chat.messages, chat.busy, list(stream)) == ((), False, [])
+
+
+@BACKENDS
+def test_cancellation_needs_no_with_block_to_leave_everything_whole(backend: str) -> None:
+    async def main(url: str) -> None:
+        chat = Conversation()
+        async with AsyncClient(url, max_connections=1) as client:
+            stream = client.stream("q", conversation=chat)
+            with anyio.CancelScope() as scope:
+                async for delta in stream:
+                    if delta == "two ":
+                        scope.cancel()
+            assert scope.cancelled_caught
+            assert (chat.messages, chat.busy) == ((), False)
+            assert (await client.ask("q")).text == "next"
+
+    with ScriptedServer(ENDLESS, answer("next")) as server:
+        anyio.run(main, server.url, backend=backend)
+    gc.collect()
+
+
 @every_runtime
 @pytest.mark.parametrize("on_interrupt", ["rollback", "keep"])
 def test_an_interrupted_turn_is_rolled_back_or_kept(on_interrupt: str, runtime: Runtime) -> None:
