@@ -17,8 +17,8 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import ContextVar
-from types import AsyncGeneratorType, ModuleType
-from typing import Any, cast
+from types import ModuleType
+from typing import Any
 
 import anyio
 import httpx
@@ -268,8 +268,7 @@ class HttpxTransport:
 class _AsyncResponse:
     def __init__(self, response: Any, library: ModuleType, wire: _Wire, release: Callable[[], None]) -> None:
         self.head = _head(response)
-        chunks = self._read() if wire.tap is not None else self._read_untapped()
-        self.chunks = cast("AsyncGeneratorType[bytes, None]", chunks)
+        self.chunks = self._read() if wire.tap is not None else self._read_untapped()
         self._response = response
         self._library = library
         self._wire = wire
@@ -306,7 +305,8 @@ class _AsyncResponse:
         try:
             with anyio.move_on_after(_CLOSING_SECONDS, shield=True), contextlib.suppress(*_caught(self._library)):
                 await self._response.aclose()
-                if not self.chunks.ag_running:
+                # "Already running": somebody is reading, or the loop is closing all generators; that ends them, too.
+                with contextlib.suppress(RuntimeError):
                     await self.chunks.aclose()
                     await self._unwind()
         finally:
