@@ -285,7 +285,7 @@ def test_a_dropped_async_stream_warns_and_frees_its_conversation(backend: str) -
 def test_ctrl_c_in_the_middle_of_an_answer_leaves_everything_whole() -> None:
     chat = Conversation()
     with ScriptedServer(ENDLESS, answer("next")) as server, Client(server.url) as client:
-        timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+        timer = threading.Timer(0.2, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
         with pytest.raises(KeyboardInterrupt), client.stream("q", conversation=chat) as stream:
             assert next(stream) == "one "
             timer.start()
@@ -300,7 +300,7 @@ def test_ctrl_c_needs_no_with_block_to_leave_everything_whole() -> None:
     chat = Conversation()
     with ScriptedServer(ENDLESS, answer("next")) as server, Client(server.url) as client:
         stream = client.stream("q", conversation=chat)
-        timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+        timer = threading.Timer(0.2, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
         assert next(stream) == "one "
         timer.start()
         with pytest.raises(KeyboardInterrupt):
