@@ -12,17 +12,17 @@ from typing import Any, Self
 
 import anyio
 
-from .client_base import BaseClient, BaseStream, PasswordWork, Work, check_pool_arguments
-from .config import DEFAULT_MODEL, Settings, Timeout
+from .client_base import BaseClient, BaseStream
+from .config import Timeout
 from .conversation import Conversation, Prompt
 from .core.actions import CloseResponse, Fail, Finish, SendRequest, StartAttempt
-from .core.decoder import FAILURE_TRAILER, MAX_REPLY_BYTES
 from .core.exchange import Exchange
 from .core.response import parse_password_reply
 from .core.retry import RetryPolicy
 from .errors import AIChatFreeError
 from .reply import Reply
 from .transports.base import AsyncResponse, AsyncTransport, TransportFailure
+from .work import PasswordWork, Work
 
 
 class AsyncStream(BaseStream):
@@ -190,42 +190,12 @@ class AsyncClient(BaseClient[AsyncTransport]):
         ...     reply = await client.ask("Hello")
     """
 
-    def __init__(
-        self,
-        base_url: str | None = None,
-        *,
-        password: str | None = None,
-        secret: str | None = None,
-        model: str = DEFAULT_MODEL,
-        timeout: Timeout | float | None = None,
-        retry: RetryPolicy | None = None,
-        headers: Mapping[str, str] | None = None,
-        proxy: str | None = None,
-        max_connections: int = 100,
-        failure_trailer: str | None = FAILURE_TRAILER,
-        max_reply_bytes: int = MAX_REPLY_BYTES,
-        transport: AsyncTransport | None = None,
-        http_client: Any = None,
-    ) -> None:
-        settings = Settings.create(
-            base_url,
-            password=password,
-            secret=secret,
-            model=model,
-            timeout=timeout,
-            retry=retry,
-            headers=headers,
-            failure_trailer=failure_trailer,
-            max_reply_bytes=max_reply_bytes,
-        )
-        check_pool_arguments(max_connections, proxy, transport, http_client)
-        owns_transport = transport is None
-        if transport is None:
-            # Here, so that `import aichatfree_sdk` does not pay for an HTTP library.
-            from .transports.httpx import AsyncHttpxTransport
+    @staticmethod
+    def _make_transport(http_client: Any, proxy: str | None, max_connections: int) -> AsyncTransport:
+        # Here, so that `import aichatfree_sdk` does not pay for an HTTP library.
+        from .transports.httpx import AsyncHttpxTransport
 
-            transport = AsyncHttpxTransport(http_client, proxy=proxy, max_connections=max_connections)
-        self._set_up(settings, transport, owns_transport=owns_transport)
+        return AsyncHttpxTransport(http_client, proxy=proxy, max_connections=max_connections)
 
     def stream(
         self,

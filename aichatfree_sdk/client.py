@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from .client_base import BaseClient, BaseStream, PasswordWork, Work, check_pool_arguments
-from .config import DEFAULT_MODEL, Settings, Timeout
+from .client_base import BaseClient, BaseStream
+from .config import Timeout
 from .conversation import Conversation, Prompt
 from .core.actions import CloseResponse, Fail, Finish, SendRequest, StartAttempt
-from .core.decoder import FAILURE_TRAILER, MAX_REPLY_BYTES
 from .core.response import parse_password_reply
 from .core.retry import RetryPolicy
 from .errors import AIChatFreeError
 from .reply import Reply
 from .transports.base import Response, Transport, TransportFailure
+from .work import PasswordWork, Work
 
 
 class Stream(BaseStream):
@@ -195,42 +195,12 @@ class Client(BaseClient[Transport]):
         ...     reply = client.ask("Hello")
     """
 
-    def __init__(
-        self,
-        base_url: str | None = None,
-        *,
-        password: str | None = None,
-        secret: str | None = None,
-        model: str = DEFAULT_MODEL,
-        timeout: Timeout | float | None = None,
-        retry: RetryPolicy | None = None,
-        headers: Mapping[str, str] | None = None,
-        proxy: str | None = None,
-        max_connections: int = 100,
-        failure_trailer: str | None = FAILURE_TRAILER,
-        max_reply_bytes: int = MAX_REPLY_BYTES,
-        transport: Transport | None = None,
-        http_client: Any = None,
-    ) -> None:
-        settings = Settings.create(
-            base_url,
-            password=password,
-            secret=secret,
-            model=model,
-            timeout=timeout,
-            retry=retry,
-            headers=headers,
-            failure_trailer=failure_trailer,
-            max_reply_bytes=max_reply_bytes,
-        )
-        check_pool_arguments(max_connections, proxy, transport, http_client)
-        owns_transport = transport is None
-        if transport is None:
-            # Here, so that `import aichatfree_sdk` does not pay for an HTTP library.
-            from .transports.httpx import HttpxTransport
+    @staticmethod
+    def _make_transport(http_client: Any, proxy: str | None, max_connections: int) -> Transport:
+        # Here, so that `import aichatfree_sdk` does not pay for an HTTP library.
+        from .transports.httpx import HttpxTransport
 
-            transport = HttpxTransport(http_client, proxy=proxy, max_connections=max_connections)
-        self._set_up(settings, transport, owns_transport=owns_transport)
+        return HttpxTransport(http_client, proxy=proxy, max_connections=max_connections)
 
     def stream(
         self,
@@ -316,6 +286,6 @@ class Client(BaseClient[Transport]):
         self.close()
 
     def __del__(self) -> None:
-        # A constructor that raised has set nothing.
-        if getattr(self, "_owns_transport", False) and not self._closed:
+        # _closed is the last thing that a constructor sets; one that raised has made nothing to close.
+        if not getattr(self, "_closed", True):
             self.close()

@@ -1,127 +1,91 @@
 """What both clients and both streams share: all of it that does not wait.
 
-A client turns arguments into work (`AnswerWork`, `PasswordWork`). A stream drives the work's exchange and, at the end,
-commits or interrupts the work, once.
+A client turns arguments into work. A stream drives the work's exchange and, at the end, commits or interrupts the work,
+once.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
-from time import monotonic
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-from attrs import evolve, frozen
-
-from .config import Settings, Timeout, check_proxy, configure_logging, to_headers
-from .conversation import Conversation, Message, Prompt, Turn, to_messages
+from .config import DEFAULT_MODEL, Settings, Timeout, check_proxy, configure_logging, to_headers
+from .conversation import Conversation, Prompt, to_messages
 from .core.actions import StartAttempt
+from .core.decoder import FAILURE_TRAILER, MAX_REPLY_BYTES
 from .core.exchange import Exchange
-from .core.request import AnswerCall, Headers, PasswordCall, check_question, fold
+from .core.request import check_question
 from .core.retry import RetryBudget, RetryPolicy
 from .errors import AIChatFreeError, ClientClosedError, InvalidArgumentError, UnsupportedModelError
 from .reply import Reply
 from .validation import check_count
+from .work import AnswerWork, Work
 
 _logger = logging.getLogger("aichatfree_sdk")
 _TransportT = TypeVar("_TransportT")
 
 
-class Work(Protocol):
-    """What a stream is for: its exchange, and what becomes of the outcome."""
-
-    def begin(self) -> Exchange:
-        """Return the exchange to drive; nothing has been sent yet."""
-        ...
-
-    def commit(self, reply: Reply) -> None:
-        """Take the complete answer."""
-        ...
-
-    def interrupt(self, partial_text: str) -> None:
-        """Take what there is of an answer that will not be completed."""
-        ...
-
-
-class AnswerWork:
-    """One question to the model, as one turn of a conversation."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        budget: RetryBudget,
-        conversation: Conversation,
-        question: tuple[Message, ...],
-        headers: Headers,
-    ) -> None:
-        self._settings = settings
-        self._budget = budget
-        self._conversation = conversation
-        self._question = question
-        self._headers = headers
-        self._turn: Turn | None = None
-
-    def begin(self) -> Exchange:
-        """Claim the conversation; raises ConversationBusyError."""
-        self._turn = self._conversation.begin(self._question)
-        messages = fold(self._turn.messages, self._conversation.system, self._conversation.max_messages)
-        return Exchange(AnswerCall(self._settings, messages, self._headers), self._settings, self._budget, monotonic)
-
-    def commit(self, reply: Reply) -> None:
-        """Add question and answer to the conversation."""
-        if self._turn is not None:
-            self._turn.commit(reply.message)
-
-    def interrupt(self, partial_text: str) -> None:
-        """Free the conversation, as its ``on_interrupt`` says."""
-        if self._turn is not None:
-            self._turn.interrupt(partial_text)
-
-
-@frozen
-class PasswordWork:
-    """One question to the server: is the password right?"""
-
-    settings: Settings
-    budget: RetryBudget
-
-    def begin(self) -> Exchange:
-        """Return the exchange; the answer is JSON and has no trailer."""
-        settings = evolve(self.settings, failure_trailer=None)
-        return Exchange(PasswordCall(settings), settings, self.budget, monotonic)
-
-    def commit(self, reply: Reply) -> None:
-        """Nothing is kept."""
-
-    def interrupt(self, partial_text: str) -> None:
-        """Nothing is kept."""
+def _check_pool_arguments(
+    max_connections: int, proxy: str | None, transport: object | None, http_client: object | None
+) -> None:
+    """Raise InvalidArgumentError where the arguments contradict each other."""
+    check_count("max_connections", max_connections, minimum=1)
+    if transport is not None and http_client is not None:
+        raise InvalidArgumentError("transport", "cannot be given together with http_client=")
+    if proxy is not None:
+        check_proxy(proxy)
+        if transport is not None or http_client is not None:
+            raise InvalidArgumentError(
+                "proxy", "cannot be given together with transport= or http_client=: set it there"
+            )
 
 
 class BaseClient(Generic[_TransportT]):
     """The arguments of a client, checked, and the work that calls turn into."""
 
-    _settings: Settings
-    _transport: _TransportT
-    _budget: RetryBudget
-    _owns_transport: bool  # we made it, so closing it is ours
-    _parent: Self | None  # whose pool this client shares
-    _closed: bool
-
-    def _set_up(
+    def __init__(
         self,
-        settings: Settings,
-        transport: _TransportT,
+        base_url: str | None = None,
         *,
-        owns_transport: bool,
-        budget: RetryBudget | None = None,
-        parent: Self | None = None,
+        password: str | None = None,
+        secret: str | None = None,
+        model: str = DEFAULT_MODEL,
+        timeout: Timeout | float | None = None,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+        proxy: str | None = None,
+        max_connections: int = 100,
+        failure_trailer: str | None = FAILURE_TRAILER,
+        max_reply_bytes: int = MAX_REPLY_BYTES,
+        transport: _TransportT | None = None,
+        http_client: Any = None,
     ) -> None:
-        self._settings = settings
+        self._settings = Settings.create(
+            base_url,
+            password=password,
+            secret=secret,
+            model=model,
+            timeout=timeout,
+            retry=retry,
+            headers=headers,
+            failure_trailer=failure_trailer,
+            max_reply_bytes=max_reply_bytes,
+        )
+        _check_pool_arguments(max_connections, proxy, transport, http_client)
+        configure_logging()
+        self._owns_transport = transport is None  # what we were given is not ours to close
+        if transport is None:
+            transport = self._make_transport(http_client, proxy, max_connections)
         self._transport = transport
-        self._owns_transport = owns_transport
-        self._budget = budget or RetryBudget()
-        self._parent = parent
+        self._budget = RetryBudget()
+        self._parent: Self | None = None  # whose pool this client shares
         self._closed = False
+
+    @staticmethod
+    def _make_transport(http_client: Any, proxy: str | None, max_connections: int) -> _TransportT:
+        raise NotImplementedError
 
     @property
     def settings(self) -> Settings:
@@ -150,15 +114,14 @@ class BaseClient(Generic[_TransportT]):
             >>> patient = Client().with_options(timeout=Timeout(first_text=600))
         """
         self._check_open()
-        client = type(self).__new__(type(self))
-        client._set_up(  # noqa: SLF001 - of our own class
-            self._settings.change(**changes),
-            self._transport,
-            owns_transport=False,
-            budget=self._budget,
-            parent=self,
-        )
+        client = copy.copy(self)
+        client._descend_from(self, self._settings.change(**changes))  # noqa: SLF001 - of our own class
         return client
+
+    def _descend_from(self, parent: Self, settings: Settings) -> None:
+        self._parent = parent
+        self._owns_transport = False
+        self._settings = settings
 
     def _check_open(self) -> None:
         if self.closed:
@@ -193,22 +156,6 @@ class BaseClient(Generic[_TransportT]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._settings.base_url}{', closed' if self.closed else ''}>"
-
-
-def check_pool_arguments(
-    max_connections: int, proxy: str | None, transport: object | None, http_client: object | None
-) -> None:
-    """Raise InvalidArgumentError where the arguments contradict each other; read AICHATFREE_LOG."""
-    check_count("max_connections", max_connections, minimum=1)
-    if transport is not None and http_client is not None:
-        raise InvalidArgumentError("transport", "cannot be given together with http_client=")
-    if proxy is not None:
-        check_proxy(proxy)
-        if transport is not None or http_client is not None:
-            raise InvalidArgumentError(
-                "proxy", "cannot be given together with transport= or http_client=: set it there"
-            )
-    configure_logging()
 
 
 class BaseStream:

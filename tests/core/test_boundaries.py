@@ -18,7 +18,7 @@ IO = {
     *("time", "random", "secrets", "logging", "subprocess", "urllib.request", "http.client"),
 }
 SANS_IO = ("core/", "errors.py", "conversation.py", "reply.py", "validation.py")
-CLIENTS = ("client_base", "client", "async_client")
+CLIENTS = ("work", "client_base", "client", "async_client")
 
 # What a room may import of this package, next to itself.
 DATA = {"errors", "validation", "conversation", "storage", "reply", "config", "_version"}
@@ -31,9 +31,10 @@ MAY_IMPORT = {
     "config": {"errors", "validation", "core", "_version"},
     "core": DATA - {"_version", "storage"},
     "transports": {"core", "errors"},
-    "client_base": DATA | {"core"},
-    "client": DATA | {"core", "transports", "client_base"},
-    "async_client": DATA | {"core", "transports", "client_base"},
+    "work": DATA | {"core"},
+    "client_base": DATA | {"core", "work"},
+    "client": DATA | {"core", "transports", "client_base", "work"},
+    "async_client": DATA | {"core", "transports", "client_base", "work"},
     "provider": {*DATA, "core", "transports", *CLIENTS},
     "testing": {*DATA, "core", "transports", "server", *CLIENTS},
     "server": DATA | {"core"},

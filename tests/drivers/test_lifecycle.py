@@ -224,14 +224,16 @@ def test_closing_from_another_task_wakes_the_reader_with_an_error(
                         if delta == "two ":
                             two.set()
 
-            async with anyio.create_task_group() as group:
-                group.start_soon(read)
-                if where == "opening":
-                    await anyio.to_thread.run_sync(server.asked.wait)
-                else:
-                    await (two if where == "reading" else handler.event).wait()
-                await anyio.wait_all_tasks_blocked()
-                await stream.aclose()
+            # A reader that is not woken would wait for the idle clock, a minute.
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(read)
+                    if where == "opening":
+                        await anyio.to_thread.run_sync(server.asked.wait)
+                    else:
+                        await (two if where == "reading" else handler.event).wait()
+                    await anyio.wait_all_tasks_blocked()
+                    await stream.aclose()
             assert (chat.messages, chat.busy) == ((), False)
             assert (await client.ask("q")).text == "next"
         logging.getLogger("aichatfree_sdk").removeHandler(handler)

@@ -1,0 +1,85 @@
+"""What a stream is for: each kind of call, from the exchange that it drives to what becomes of the outcome."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Protocol
+
+from attrs import evolve, frozen
+
+from .config import Settings
+from .conversation import Conversation, Message, Turn
+from .core.exchange import Exchange
+from .core.request import AnswerCall, Headers, PasswordCall, fold
+from .core.retry import RetryBudget
+from .reply import Reply
+
+
+class Work(Protocol):
+    """What a stream is for: its exchange, and what becomes of the outcome."""
+
+    def begin(self) -> Exchange:
+        """Return the exchange to drive; nothing has been sent yet."""
+        ...
+
+    def commit(self, reply: Reply) -> None:
+        """Take the complete answer."""
+        ...
+
+    def interrupt(self, partial_text: str) -> None:
+        """Take what there is of an answer that will not be completed."""
+        ...
+
+
+class AnswerWork:
+    """One question to the model, as one turn of a conversation."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        budget: RetryBudget,
+        conversation: Conversation,
+        question: tuple[Message, ...],
+        headers: Headers,
+    ) -> None:
+        self._settings = settings
+        self._budget = budget
+        self._conversation = conversation
+        self._question = question
+        self._headers = headers
+        self._turn: Turn | None = None
+
+    def begin(self) -> Exchange:
+        """Claim the conversation; raises ConversationBusyError."""
+        self._turn = self._conversation.begin(self._question)
+        messages = fold(self._turn.messages, self._conversation.system, self._conversation.max_messages)
+        return Exchange(AnswerCall(self._settings, messages, self._headers), self._settings, self._budget, monotonic)
+
+    def commit(self, reply: Reply) -> None:
+        """Add question and answer to the conversation."""
+        if self._turn is not None:
+            self._turn.commit(reply.message)
+
+    def interrupt(self, partial_text: str) -> None:
+        """Free the conversation, as its ``on_interrupt`` says."""
+        if self._turn is not None:
+            self._turn.interrupt(partial_text)
+
+
+@frozen
+class PasswordWork:
+    """One question to the server: is the password right?"""
+
+    settings: Settings
+    budget: RetryBudget
+
+    def begin(self) -> Exchange:
+        """Return the exchange; the answer is JSON and has no trailer."""
+        settings = evolve(self.settings, failure_trailer=None)
+        return Exchange(PasswordCall(settings), settings, self.budget, monotonic)
+
+    def commit(self, reply: Reply) -> None:
+        """Nothing is kept."""
+
+    def interrupt(self, partial_text: str) -> None:
+        """Nothing is kept."""
