@@ -94,7 +94,7 @@ class ScriptedTransport(_Script):
         ['Hel', 'lo']
     """
 
-    def open(self, request: Request, limits: Limits) -> _Opened:  # noqa: ARG002 - nothing waits here
+    def open(self, request: Request, limits: Limits) -> _Opened:
         """Return the next response of the script."""
         return _Opened(self._take(request))
 
@@ -129,7 +129,7 @@ class _AsyncChunks:
 class AsyncScriptedTransport(_Script):
     """A transport that answers from a script, for `AsyncClient` (``transport=``); arguments as `ScriptedTransport`."""
 
-    async def open(self, request: Request, limits: Limits) -> _AsyncOpened:  # noqa: ARG002 - nothing waits here
+    async def open(self, request: Request, limits: Limits) -> _AsyncOpened:
         """Return the next response of the script."""
         return _AsyncOpened(self._take(request))
 

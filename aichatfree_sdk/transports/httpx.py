@@ -324,6 +324,38 @@ class _AsyncResponse:
             pass
 
 
+class _Once:
+    """An async iterator of one chunk that is no generator."""
+
+    def __init__(self, data: bytes) -> None:
+        self._left = [data]
+
+    def __aiter__(self) -> _Once:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
+def _body_class(library: ModuleType) -> Callable[[bytes], Any]:
+    """Return a class of request bodies for ``library``.
+
+    httpx's own iterates by a generator; a request that fails while it is sent leaves that half-read to the garbage
+    collector, and trio warns.
+    """
+
+    class Body(library.AsyncByteStream):  # type: ignore[misc, name-defined]
+        def __init__(self, data: bytes) -> None:
+            self._data = data
+
+        def __aiter__(self) -> _Once:
+            return _Once(self._data)  # a new one each time: the client's auth flow may send it twice
+
+    return Body
+
+
 class AsyncHttpxTransport:
     """The transport over httpx or httpx2 for asyncio and trio.
 
@@ -342,6 +374,7 @@ class AsyncHttpxTransport:
         if http_client is None:
             http_client = _make_client(httpx.AsyncClient, proxy, max_connections)
         self._library = _check_client(http_client, "AsyncClient")
+        self._body = _body_class(self._library)
         self._client: Any = http_client
         # httpcore's pool loses connections for good when requests that wait in it are cancelled
         # (https://github.com/encode/httpcore/issues/1093), so they wait here.
@@ -373,6 +406,7 @@ class AsyncHttpxTransport:
         try:
             with anyio.move_on_after(wire.limits.wait()):
                 built = self._client.build_request(**_to_httpx(request, wire.limits, trace))
+                built.stream = self._body(request.body)
                 return await self._client.send(built, stream=True, follow_redirects=False)
         except _caught(self._library) as error:
             raise _to_failure(error, self._library, wire) from error

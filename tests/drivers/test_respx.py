@@ -107,6 +107,20 @@ def test_a_client_without_connections_has_its_clocks_all_the_same(backend: str) 
     anyio.run(main, backend=backend)
 
 
+@respx.mock
+@BACKENDS
+def test_an_auth_flow_of_the_client_s_may_send_the_request_twice(backend: str) -> None:
+    challenge = httpx.Response(401, headers={"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'})
+    route = respx.post(f"{URL}/api/generate").mock(side_effect=[challenge, httpx.Response(200, text="ok")])
+
+    async def main() -> None:
+        async with httpx.AsyncClient(auth=httpx.DigestAuth("u", "p")) as http:
+            assert (await AsyncClient(URL, http_client=http).ask("q")).text == "ok"
+
+    anyio.run(main, backend=backend)
+    assert route.calls[0].request.content == route.calls[1].request.content != b""
+
+
 def test_an_asgi_app_answers_without_a_network() -> None:
     from aichatfree_sdk.server import create_app
 

@@ -126,7 +126,9 @@ class ScriptedServer:
         if not first:
             return False
         text = b"".join([first, *lines]).decode("latin-1")
-        length = next(int(line.split(":")[1]) for line in text.splitlines() if line.lower().startswith("content-length"))
+        length = next(
+            int(line.split(":")[1]) for line in text.splitlines() if line.lower().startswith("content-length")
+        )
         body = file.read(length)
         with self._lock:
             self.heads.append(text)
