@@ -120,7 +120,7 @@ class Exchange:
         self._limits = Limits(clock)
         self._attempt: _Attempt | None = None
         self._head: ResponseHead | None = None
-        self._decoder = Decoder(settings.max_reply_bytes, settings.failure_trailer)
+        self._decoder = self._new_decoder()
         self._texts: list[str] = []
         self._error_body = bytearray()
         self._first_text_at: float | None = None
@@ -169,6 +169,7 @@ class Exchange:
         self._check(Event.ATTEMPT_STARTED, State.SENDING)
         now = self._clock()
         self._attempt = _Attempt(time_ms, jitter, now, self._call.stamp(time_ms))
+        self._decoder = self._new_decoder()  # what an earlier attempt held back is not this one's
         self._outcome = None
         # Until there is text, the model may think: how long one silence takes does not matter, only their sum.
         first_text = self._settings.timeout.first_text
@@ -248,6 +249,9 @@ class Exchange:
         self._settle(Event.ABANDONED, error, may_retry=False)
 
     # The parts of the above.
+
+    def _new_decoder(self) -> Decoder:
+        return Decoder(self._settings.max_reply_bytes, self._settings.failure_trailer)
 
     def _check(self, event: Event, to: State) -> None:
         if to not in TRANSITIONS.get((self._state, event), ()):

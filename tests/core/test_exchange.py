@@ -386,6 +386,16 @@ def test_a_timeout_without_text_is_tried_again_where_the_policy_says_so() -> Non
     assert isinstance(play.exchange.action, StartAttempt)
 
 
+@pytest.mark.parametrize("held", [b"Int", "ж".encode()[:1]])
+def test_what_an_attempt_held_back_is_gone_with_it(held: bytes) -> None:
+    play = Play(timeout=Timeout(first_text=20), retry=RetryPolicy(retry_timeouts=True))
+    assert play.open().feed(held) == ""
+    play.clock.now += 20
+    play.fail(FailureKind.TIMEOUT)
+    play.close()
+    assert play.open().feed(b"ok") == "ok"
+
+
 @pytest.mark.parametrize("kind", [FailureKind.TIMEOUT, FailureKind.CONNECT_TIMEOUT, FailureKind.POOL_TIMEOUT])
 def test_the_total_clock_bounds_everything(kind: FailureKind) -> None:
     play = Play(
