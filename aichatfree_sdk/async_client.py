@@ -127,11 +127,13 @@ class AsyncStream(BaseStream):
                 await anyio.sleep(action.delay)
             exchange.attempt_started(time_ms=time.time_ns() // 1_000_000, jitter=random.random())  # noqa: S311
             return
+        self._log_request(action.request)
         try:
             self._response = await self._transport.open(action.request, action.limits)
         except TransportFailure as failure:
             exchange.transport_failed(failure)
         else:
+            self._log_response(self._response.head)
             self._chunks = self._response.chunks
             exchange.response_started(self._response.head)
 

@@ -111,11 +111,13 @@ class Stream(BaseStream):
             self._wake.wait(action.delay)
             exchange.attempt_started(time_ms=time.time_ns() // 1_000_000, jitter=random.random())  # noqa: S311
         elif isinstance(action, SendRequest):
+            self._log_request(action.request)
             try:
                 self._response = self._transport.open(action.request, action.limits)
             except TransportFailure as failure:
                 exchange.transport_failed(failure)
             else:
+                self._log_response(self._response.head)
                 self._chunks = self._response.chunks
                 exchange.response_started(self._response.head)
         elif isinstance(action, CloseResponse):

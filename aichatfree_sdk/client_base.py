@@ -16,7 +16,8 @@ from .conversation import Conversation, Prompt, to_messages
 from .core.actions import StartAttempt
 from .core.decoder import FAILURE_TRAILER, MAX_REPLY_BYTES
 from .core.exchange import Exchange
-from .core.request import check_question
+from .core.request import Request, check_question
+from .core.response import ResponseHead
 from .core.retry import RetryBudget, RetryPolicy
 from .errors import AIChatFreeError, ClientClosedError, InvalidArgumentError, UnsupportedModelError
 from .reply import Reply
@@ -210,6 +211,12 @@ class BaseStream:
     def _log_attempt(self, action: StartAttempt) -> None:
         if action.cause is not None:
             _logger.info("attempt %d in %.2f s, after %s", action.number, action.delay, type(action.cause).__name__)
+
+    def _log_request(self, request: Request) -> None:
+        _logger.debug("%s %s, %d bytes", request.method, request.url, len(request.body))
+
+    def _log_response(self, head: ResponseHead) -> None:
+        _logger.debug("answered %d, %s", head.status, head.http_version)
 
     def _check_sole_reader(self) -> None:
         if self._reading:
