@@ -185,7 +185,7 @@ class Client(BaseClient[Transport]):
         proxy: the URL of an HTTP or SOCKS proxy. Without it, the usual environment variables hold.
         max_connections: how many streams may be open at once.
         failure_trailer: the chunk that ends a failed answer; None takes every chunk as text.
-        max_reply_bytes: the longest answer taken, in bytes.
+        max_reply_bytes: the longest answer taken, in bytes; 128 MiB unless given.
         transport: a `Transport` to use instead of httpx; it stays yours to close.
         http_client: an ``httpx.Client`` or ``httpx2.Client`` to use; it stays yours to close.
 

@@ -33,6 +33,10 @@ def _check_pool_arguments(
 ) -> None:
     """Raise InvalidArgumentError where the arguments contradict each other."""
     check_count("max_connections", max_connections, minimum=1)
+    if transport is not None and not callable(getattr(transport, "open", None)):
+        raise InvalidArgumentError(
+            "transport", f"must have the methods of aichatfree_sdk.transports.base, not be a {type(transport).__name__}"
+        )
     if transport is not None and http_client is not None:
         raise InvalidArgumentError("transport", "cannot be given together with http_client=")
     if proxy is not None:
@@ -115,8 +119,10 @@ class BaseClient(Generic[_TransportT]):
             >>> patient = Client().with_options(timeout=Timeout(first_text=600))
         """
         self._check_open()
+        # First, as it may raise: a copy that is dropped before it has a parent would close the pool with it.
+        settings = self._settings.change(**changes)
         client = copy.copy(self)
-        client._descend_from(self, self._settings.change(**changes))  # noqa: SLF001 - of our own class
+        client._descend_from(self, settings)  # noqa: SLF001 - of our own class
         return client
 
     def _descend_from(self, parent: Self, settings: Settings) -> None:

@@ -31,6 +31,8 @@ _T = TypeVar("_T")
 # RFC 9110: a token; and visible ASCII with inner spaces and tabs. h11 would refuse the rest after the pool was asked.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
+# RFC 1123, with the underscores that people use all the same, and the dot of the root at the end.
+_HOST = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
 # They say where the body ends, which the HTTP library alone knows.
 _FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding"})
 
@@ -157,7 +159,7 @@ def _to_ascii_host(host: str) -> str:
         ascii_host = host.encode("idna").decode() if not host.isascii() else host
     except UnicodeError:
         ascii_host = ""
-    if not re.fullmatch(r"[A-Za-z0-9._~-]+", ascii_host) or len(ascii_host) > 253:
+    if not _HOST.fullmatch(ascii_host) or len(ascii_host) > 253:
         raise InvalidArgumentError("base_url", "its host is no host name")
     return ascii_host
 

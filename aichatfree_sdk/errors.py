@@ -19,7 +19,7 @@
     │   ├── UpstreamRefusedError                        the model's provider refused the request
     │   ├── ServerError                                 any other 5xx
     │   └── RedirectError                               3xx: never followed
-    ├── TransportError                              the network, before an answer began
+    ├── TransportError                              the network failed, or a clock ran out
     │   ├── ConnectError
     │   └── RequestTimeoutError (also TimeoutError)     one subclass per clock
     │       ├── ConnectTimeoutError
@@ -185,7 +185,7 @@ class RedirectError(APIStatusError):
 
 
 class TransportError(AIChatFreeError):
-    """The network failed before an answer began."""
+    """The network failed before an answer began, or a clock ran out, at any time."""
 
 
 class ConnectError(TransportError):

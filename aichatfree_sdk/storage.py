@@ -7,6 +7,7 @@ moment the path holds the old conversation or the new one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from pathlib import Path
@@ -26,6 +27,8 @@ def write(path: str | os.PathLike[str], data: dict[str, Any]) -> None:
     # A link keeps pointing where it points: the file behind it is the one that is replaced.
     target = Path(os.path.realpath(path))
     text = json.dumps(data, ensure_ascii=False, indent=1) + "\n"
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
     try:
         mode = target.stat().st_mode & 0o7777
@@ -38,9 +41,11 @@ def write(path: str | os.PathLike[str], data: dict[str, Any]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(mode)  # O_CREAT is subject to the umask
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+        if isinstance(error, OSError):  # the name of the temporary file says nothing to whoever reads it
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     _sync_directory(target.parent)
 

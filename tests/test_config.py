@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 
+import anyio
 import httpx
 import httpx2
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 import aichatfree_sdk as sdk
 from aichatfree_sdk import AsyncClient, Client, InvalidArgumentError, Settings, Timeout
 from aichatfree_sdk.config import to_base_url
-from aichatfree_sdk.testing import ScriptedTransport
+from aichatfree_sdk.testing import LocalServer, ScriptedTransport
 
 CLIENTS = pytest.mark.parametrize("client_class", [Client, AsyncClient])
 
@@ -37,6 +39,8 @@ CLIENTS = pytest.mark.parametrize("client_class", [Client, AsyncClient])
         ({"base_url": " http://h"}, "base_url", "spaces or control characters"),
         ({"base_url": "http://h\r\nX: y"}, "base_url", "spaces or control characters"),
         ({"base_url": "http://a,b"}, "base_url", "no host name"),
+        ({"base_url": "http://.."}, "base_url", "no host name"),
+        ({"base_url": "http://a..b"}, "base_url", "no host name"),
         ({"base_url": "http://" + "a" * 300}, "base_url", "no host name"),
         ({"base_url": "http://\u0130" + "ü" * 80}, "base_url", "no host name"),
         ({"base_url": 7}, "base_url", "must be a str, not int"),
@@ -69,6 +73,7 @@ CLIENTS = pytest.mark.parametrize("client_class", [Client, AsyncClient])
         ({"proxy": "http://[canary"}, "proxy", "http, https or socks5"),
         ({"proxy": "http://h", "transport": ScriptedTransport()}, "proxy", "set it there"),
         ({"transport": ScriptedTransport(), "http_client": httpx.Client()}, "transport", "together with http_client"),
+        ({"transport": 5}, "transport", "must have the methods"),
         ({"http_client": object()}, "http_client", "httpx or httpx2"),
     ],
 )
@@ -135,6 +140,34 @@ def test_a_bad_call_raises_at_once_and_changes_nothing(call: Callable[[Client], 
         call(client)
     assert told in str(caught.value)
     assert transport.requests == ()
+
+
+def test_a_bad_option_leaves_the_pool_open() -> None:
+    with LocalServer() as server, Client(server.url) as client:
+        for options in ({"colour": 1}, {"timeout": -1}, {"base_url": "x"}):
+            with pytest.raises(InvalidArgumentError):
+                client.with_options(**options)
+            gc.collect()
+            assert client.ask("still there").text == "You said: still there"
+
+
+def test_loopback_is_not_asked_through_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    async def ask(url: str) -> str:
+        async with AsyncClient(url) as client:
+            return (await client.ask("q")).text
+
+    with LocalServer() as server:
+        for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+            with Client(url) as client:
+                assert client.ask("q").text == "You said: q"
+            assert anyio.run(ask, url) == "You said: q"
+        # A host elsewhere goes through it, and the error says that it is the proxy that cannot be reached.
+        with Client("http://chat.example", retry=sdk.RetryPolicy(max_retries=0)) as client:
+            with pytest.raises(sdk.ConnectError, match=r"at the proxy 127\.0\.0\.1:9"):
+                client.ask("q")
 
 
 def test_a_bad_prompt_leaves_the_conversation_alone() -> None:

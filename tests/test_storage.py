@@ -65,8 +65,12 @@ def test_a_save_that_fails_anywhere_leaves_the_old_file_whole(
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as missing:
         CHAT.save(tmp_path / "no" / "chat.json")
+    assert missing.value.filename == str(tmp_path / "no" / "chat.json")
+    with pytest.raises(IsADirectoryError) as folder:
+        CHAT.save(tmp_path)
+    assert folder.value.filename == str(tmp_path)
     with pytest.raises(FileNotFoundError):
         Conversation.load(tmp_path / "chat.json")
 

@@ -54,7 +54,7 @@ def cli() -> None:
 @click.option("--conversation", type=_NEW_FILE, metavar="FILE", help="Continue this conversation, or begin it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the text.")
 def ask(prompt: str, system: str | None, conversation: Path | None, as_json: bool, **target: Any) -> ExitCode:
-    r"""Print the answer to PROMPT as it comes; "-" reads the prompt from stdin.
+    r"""Print the answer to PROMPT as it comes; "-" reads the prompt from stdin, and "--" goes before one like "-5".
 
     On a terminal the answer ends with a newline, and control characters in it are shown as \x1b instead of obeyed.
     A pipe or file gets the answer's own bytes, UTF-8.
@@ -89,6 +89,8 @@ def serve(host: str, port: int, password_file: Path | None, secret_file: Path | 
 
     It wants the password and the signing key that the files or the environment name; without them, none.
     """
+    if not host:  # to the operating system, the empty string is every interface
+        raise click.BadParameter("must not be empty; 0.0.0.0 listens on every interface", param_hint="--host")
     password = read_first_line("--password-file", password_file) or os.environ.get("AICHATFREE_PASSWORD")
     secret = read_first_line("--secret-file", secret_file) or os.environ.get("AICHATFREE_SECRET", "")
     with server_extra():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -78,10 +79,15 @@ def _ask_quietly(prompt: str, target: Target, system: str | None, path: Path | N
 
 def _read_prompt(prompt: str) -> str:
     if prompt != "-":
-        return prompt
+        # Where the locale is not UTF-8, Python hands the argument's bytes over as lone surrogates.
+        return decode_line("PROMPT", os.fsencode(prompt)) if not _is_text(prompt) else prompt
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] # typeshed does not know of <&-
         raise OSError("there is no standard input to read the prompt from: it was closed")
     return decode_line("stdin", sys.stdin.buffer.read())
+
+
+def _is_text(prompt: str) -> bool:
+    return not any("\udc80" <= character <= "\udcff" for character in prompt)
 
 
 def decode_line(source: str, data: bytes) -> str:

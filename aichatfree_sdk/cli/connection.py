@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -111,7 +112,7 @@ def connect(target: Target) -> Generator[Client]:
         return
     import httpx
 
-    # trust_env: a proxy of the environment would catch loopback.
+    # trust_env: not even a proxy variable that cannot be used is in the way of --local.
     # The empty strings beat AICHATFREE_PASSWORD and AICHATFREE_SECRET.
     with (
         local_server() as server,
@@ -131,6 +132,8 @@ def open_conversation(path: Path | None, system: str | None) -> Conversation:
     """Return the conversation in the file, or a new one where there is no file yet; ``system`` beats the file's."""
     conversation = Conversation()
     if path is not None:
+        if not os.access(path.parent, os.W_OK):  # better now than when the answer has come, and is paid for
+            raise OSError(f"{path}: cannot be saved there: no such folder, or one that may not be written to")
         with contextlib.suppress(FileNotFoundError):
             conversation = Conversation.load(path)
     if system is not None:

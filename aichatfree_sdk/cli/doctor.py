@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from attrs import evolve
 
-from aichatfree_sdk import AIChatFreeError, Client, __version__
+from aichatfree_sdk import AIChatFreeError, __version__
 
 from .ask import error_as_data, reply_as_data
 from .connection import Target, connect
@@ -20,7 +22,6 @@ from .terminal import one_line
 # Somebody is waiting for it; the client's own 120 s are for answers.
 _TIMEOUT = 30.0
 _QUESTION = "Reply with the one word: pong"
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def doctor(target: Target, *, ask_question: bool, as_json: bool) -> ExitCode:
@@ -46,8 +47,10 @@ def doctor(target: Target, *, ask_question: bool, as_json: bool) -> ExitCode:
 
 def _examine(target: Target, report: dict[str, Any], *, ask_question: bool) -> ExitCode:
     """Fill the report as far as it goes; what stops it is raised."""
+    configuration = report["configuration"] = _configuration(target)
     with connect(target) as client:
-        report["configuration"] = _configuration(target, client)
+        url = configuration["base_url"]["value"] = client.settings.base_url
+        configuration["proxy_variable"] = None if target.local else _proxy_variable(url)
         report["password_accepted"] = client.check_password()
         if not report["password_accepted"]:
             return ExitCode.CREDENTIALS
@@ -56,21 +59,26 @@ def _examine(target: Target, report: dict[str, Any], *, ask_question: bool) -> E
     return ExitCode.OK
 
 
-def _configuration(target: Target, client: Client) -> dict[str, Any]:
-    settings = client.settings
-    # Names only: the URL of a proxy may hold a password.
-    proxies = (
-        [] if target.local else [name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
-    )
-    return {
-        "base_url": {"value": settings.base_url, "source": _source(target, "BASE_URL", option=target.base_url)},
-        "password": {
-            "set": bool(settings.password),
-            "source": _source(target, "PASSWORD", file=target.password_file),
-        },
-        "secret": {"set": bool(settings.secret), "source": _source(target, "SECRET", file=target.secret_file)},
-        "proxy_variables": proxies,
+def _configuration(target: Target) -> dict[str, Any]:
+    """Return where each value comes from; what cannot be used is told here, too, but for its value."""
+    sources = {
+        "password": _source(target, "PASSWORD", file=target.password_file),
+        "secret": _source(target, "SECRET", file=target.secret_file),
     }
+    return {
+        "base_url": {"value": None, "source": _source(target, "BASE_URL", option=target.base_url)},
+        **{name: {"set": source in ("file", "environment"), "source": source} for name, source in sources.items()},
+        "proxy_variable": None,
+    }
+
+
+def _proxy_variable(url: str) -> str | None:
+    """Return the name of the variable whose proxy the requests go through; its URL may hold a password."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    if parts.hostname in ("localhost", "127.0.0.1", "::1") or proxy_bypass(parts.netloc):
+        return None
+    return next((f"{name.upper()}_PROXY" for name in (parts.scheme, "all") if name in proxies), None)
 
 
 def _source(target: Target, name: str, *, option: object = None, file: object = None) -> str:
@@ -88,13 +96,12 @@ def _print(report: dict[str, Any]) -> None:
     put_line(f"aichatfree-sdk {versions['aichatfree_sdk']}, Python {versions['python']}, httpx {versions['httpx']}")
     if configuration := report.get("configuration"):
         base_url = configuration["base_url"]
-        _row("base URL", f"{base_url['value']} ({base_url['source']})")
+        _row("base URL", f"{base_url['value'] or 'cannot be used'} ({base_url['source']})")
         for name in ("password", "secret"):
             entry = configuration[name]
             _row(name, f"set ({entry['source']})" if entry["set"] else "not set")
-        _row(
-            "proxy", f"by {', '.join(configuration['proxy_variables'])}" if configuration["proxy_variables"] else "none"
-        )
+        variable = configuration["proxy_variable"]
+        _row("proxy", f"by {variable}" if variable else "none")
     if "password_accepted" in report:
         accepted = report["password_accepted"]
         _row("server", "answers and takes the password" if accepted else "answers and refuses the password")

@@ -4,12 +4,13 @@ Exit codes:
     0    all is well
     1    another failure: a file, a port, a missing extra
     2    the command line, an option or a variable is wrong
-    3    the network: no connection, a connection lost, a timeout
+    3    the network: no connection, one lost before the answer, a timeout
     4    the server refused the password or the signature
     5    the server refused or failed: any other status
-    6    the answer was cut, empty or invalid; what had come was printed
+    6    the answer was cut (by a lost connection, too), empty or invalid;
+         what had come was printed
     130  Ctrl-C
-    141  the reader of the output went away (as in "| head -1")
+    141  the reader of the output went away before its end (as in "| head -1")
 """
 
 from __future__ import annotations

@@ -79,6 +79,8 @@ def create_app(
 
 def build_app(site: Site, responder: Responder, record: Recorder | None = None) -> Starlette:
     """Build the app; ``record`` is shown the body of every generate request, refused ones too."""
+    if not callable(responder):
+        raise TypeError(f"responder must be callable, not {type(responder).__name__}")
 
     async def generate(request: Request) -> Answer | Response:
         try:

@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -42,6 +43,7 @@ class _Wire:
     fresh: bool = False  # the connection was opened for this request
     sent: bool = False  # the request got as far as a connection
     received: bool = False  # a byte of the response came
+    peer: str = ""  # who is being connected to, as host:port
     tap: _Tap | None = None
 
     def attach(self, response: Any) -> None:
@@ -107,6 +109,8 @@ def _observe(wire: _Wire, tap: type[_Tap], event: str, info: dict[str, Any]) -> 
         stream = info["return_value"]
         stream.read = tap(stream.read)
         stream.write = _bounded_write(stream.write)
+    elif event.endswith("connect_tcp.started"):
+        wire.peer = f"{info['host']}:{info['port']}"
     elif event.endswith("send_request_headers.started"):
         wire.sent = True
 
@@ -132,8 +136,10 @@ def _check_client(client: object, kind: str) -> ModuleType:
 def _make_client(kind: Callable[..., Any], proxy: str | None, max_connections: int) -> Any:
     # Idle connections: httpx's own 20 would close the rest of a burst's, only to open them again for the next one.
     limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
+    # A proxy cannot reach our loopback, but HTTP_PROXY would send it there; one that is named as proxy= is meant.
+    direct = {} if proxy else {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
     try:
-        return kind(proxy=proxy, limits=limits, follow_redirects=False)
+        return kind(proxy=proxy, mounts=direct, limits=limits, follow_redirects=False)
     except ImportError as error:  # a SOCKS proxy needs a package that httpx does not install
         problem = str(error)
     except (ValueError, httpx.InvalidURL):  # its text repeats the URL, which may hold a password
@@ -160,11 +166,22 @@ def _head(response: Any) -> ResponseHead:
     return ResponseHead(response.status_code, headers, response.http_version)
 
 
-def _to_failure(error: Exception, library: ModuleType, wire: _Wire) -> TransportFailure:
-    """Say in our words what ``error``, raised by ``library``, means."""
+def _to_failure(error: Exception, library: ModuleType, wire: _Wire, host: str = "") -> TransportFailure:
+    """Say in our words what ``error``, raised by ``library``, means; ``host`` is where the request was to go."""
     with contextlib.suppress(AttributeError):
         error.request = None  # type: ignore[attr-defined] # it holds the body, which holds the password
-    return TransportFailure(_kind_of(error, library, wire), str(error) or type(error).__name__)
+    kind, detail = _kind_of(error, library, wire), str(error) or type(error).__name__
+    if (
+        kind in (FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT)
+        and wire.peer
+        and wire.peer.rpartition(":")[0] != host
+    ):
+        detail += f", at the proxy {wire.peer}"
+    return TransportFailure(kind, detail)
+
+
+def _host(request: Request) -> str:
+    return urlsplit(request.url).hostname or ""
 
 
 def _kind_of(error: Exception, library: ModuleType, wire: _Wire) -> FailureKind:
@@ -249,7 +266,7 @@ class HttpxTransport:
             built = self._client.build_request(**_to_httpx(request, limits, self._tracer(wire)))
             response = self._client.send(built, stream=True, follow_redirects=False)
         except _caught(self._library) as error:
-            raise _to_failure(error, self._library, wire) from error
+            raise _to_failure(error, self._library, wire, _host(request)) from error
         finally:
             _opening.reset(token)
         wire.attach(response)
@@ -409,7 +426,7 @@ class AsyncHttpxTransport:
                 built.stream = self._body(request.body)
                 return await self._client.send(built, stream=True, follow_redirects=False)
         except _caught(self._library) as error:
-            raise _to_failure(error, self._library, wire) from error
+            raise _to_failure(error, self._library, wire, _host(request)) from error
         finally:
             _opening.reset(token)
         raise TransportFailure(FailureKind.TIMEOUT)

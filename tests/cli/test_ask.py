@@ -136,7 +136,7 @@ def test_a_damaged_conversation_is_left_alone(run: Run, tmp_path: Path) -> None:
 
 
 def test_an_answer_is_not_lost_with_its_file(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "nowhere" / "chat.json"
+    file = tmp_path / ("x" * 255)  # a name that leaves no room for the temporary file's
     assert run("ask", "one", "--local", "--conversation", str(file)).out == "You said: one"
     result = run("ask", "one", "--local", "--conversation", str(file), "--json")
     assert (result.code, result.json["error"]["partial_text"]) == (1, "You said: one")
@@ -206,3 +206,16 @@ def test_streams_that_do_not_work(child_environment: Callable[..., dict[str, str
 
 def test_json_is_what_json_tools_read(run: Run) -> None:
     assert json.loads(run("ask", "😀", "--local", "--json").raw)
+
+
+def test_a_prompt_in_a_locale_that_is_not_utf_8(run: Run) -> None:
+    result = run("ask", "--local", "Привет", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (result.code, result.out) == (0, "You said: Привет")
+
+
+def test_a_conversation_that_could_not_be_saved_is_refused_before_anything_is_sent(run: Run, tmp_path: Path) -> None:
+    with LocalServer() as server:
+        path = tmp_path / "no such folder" / "chat.json"
+        result = run("ask", "Hello", "--conversation", str(path), AICHATFREE_BASE_URL=server.url)
+        assert (result.code, result.out, server.requests) == (1, "", ())
+    assert str(path) in result.err

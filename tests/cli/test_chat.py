@@ -61,7 +61,7 @@ def test_the_file_follows_the_conversation(run: Run, counting: Any, tmp_path: Pa
 
 
 def test_a_file_that_cannot_be_written_does_not_end_the_chat(run: Run, tmp_path: Path) -> None:
-    result = run("chat", "--local", "--conversation", str(tmp_path / "no" / "f"), stdin=b"one\ntwo\n")
+    result = run("chat", "--local", "--conversation", str(tmp_path / ("x" * 255)), stdin=b"one\ntwo\n")
     assert (result.code, result.out) == (1, "You said: one\nYou said: two\n")
     assert result.err.count("error: ") == 2
 

@@ -49,17 +49,35 @@ def test_where_each_value_comes_from(run: Run, tmp_path: Path) -> None:
         "base_url": {"value": server.url, "source": "option"},
         "password": {"set": True, "source": "file"},
         "secret": {"set": False, "source": "default"},
-        "proxy_variables": ["NO_PROXY"],
+        "proxy_variable": None,
     }
     assert data["password_accepted"] is True
     assert data["versions"]["aichatfree_sdk"] == __version__
+
+
+def test_which_proxy_variable_is_in_the_way(run: Run) -> None:
+    proxy = {"HTTP_PROXY": "http://user:canary@127.0.0.1:9"}
+    result = run("doctor", "--base-url", "http://chat.example", **proxy)
+    assert result.code == 3
+    assert "proxy     by HTTP_PROXY\n" in result.out
+    assert "at the proxy 127.0.0.1:9" in result.err
+    assert "canary" not in result.out + result.err
+    with LocalServer() as server:
+        assert "proxy     none\n" in run("doctor", "--base-url", server.url, **proxy).out
+
+
+def test_what_cannot_be_used_is_told_with_where_it_comes_from(run: Run) -> None:
+    result = run("doctor", AICHATFREE_BASE_URL="foo")
+    assert result.code == 2
+    assert "base URL  cannot be used (environment)\n" in result.out
+    assert "base_url: must be like https://" in result.err
 
 
 def test_local(run: Run) -> None:
     result = run("doctor", "--local", "--ask", "--json", AICHATFREE_PASSWORD="x", HTTP_PROXY="http://127.0.0.1:9")
     assert result.code == 0
     assert result.json["configuration"]["password"] == {"set": False, "source": "local"}
-    assert result.json["configuration"]["proxy_variables"] == []
+    assert result.json["configuration"]["proxy_variable"] is None
     assert result.json["answer"]["text"].startswith("You said: ")
 
 
