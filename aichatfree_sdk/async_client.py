@@ -42,6 +42,8 @@ class AsyncStream(BaseStream):
         self._response: AsyncResponse | None = None
         self._chunks: AsyncIterator[bytes] | None = None
         self._scope: anyio.CancelScope | None = None  # around what waits for anything but the body
+        self._winding_up = anyio.Lock()
+        self._reader_left = anyio.Event()  # set by a reader that finds the stream closing
 
     def __aiter__(self) -> Self:
         return self
@@ -50,6 +52,8 @@ class AsyncStream(BaseStream):
         self._check_sole_reader()
         self._reading = True
         try:
+            if self._closing:
+                await self._wind_up()
             while not self._ended:
                 exchange = self._exchange or self._begin()
                 text = await self._read() if exchange.reading else await self._step()
@@ -59,7 +63,7 @@ class AsyncStream(BaseStream):
             await self._wind_up()
             raise
         finally:
-            self._reading = False
+            self._leave()
         raise StopAsyncIteration
 
     async def drain(self) -> Reply:
@@ -69,7 +73,10 @@ class AsyncStream(BaseStream):
         return self.reply
 
     async def aclose(self) -> None:
-        """End the stream; it may be called again, and from another task, whose reader then gets an error."""
+        """End the stream; it may be called again, and from another task, whose reader then gets an error.
+
+        Once it returns, the connection and the conversation are free.
+        """
         self._closing = True
         if not self._reading:
             await self._wind_up()
@@ -78,6 +85,7 @@ class AsyncStream(BaseStream):
             self._scope.cancel()
         if self._response is not None:
             await self._response.aclose()  # wakes the reader, which does the rest
+        await self._reader_left.wait()
 
     async def _read(self) -> str:
         exchange = self._begin()
@@ -131,14 +139,26 @@ class AsyncStream(BaseStream):
         try:
             self._response = await self._transport.open(action.request, action.limits)
         except TransportFailure as failure:
-            exchange.transport_failed(failure)
+            if not self._closing:
+                exchange.transport_failed(failure)
         else:
             self._log_response(self._response.head)
             self._chunks = self._response.chunks
             exchange.response_started(self._response.head)
 
     async def _wind_up(self) -> None:
-        """Bring the stream to its end from wherever it is, without raising."""
+        """Bring the stream to its end from wherever it is, without raising but for a cancellation of asyncio's own."""
+        try:
+            with anyio.CancelScope(shield=True):
+                async with self._winding_up:
+                    await self._close_and_end()
+        finally:
+            # task.cancel() gets through any shield of anyio's; the conversation is free all the same.
+            if not self._ended:
+                self._work.interrupt(self.text)
+                self._ended = True
+
+    async def _close_and_end(self) -> None:
         if self._exchange is None:
             self._work.interrupt("")
             self._ended = True
@@ -147,6 +167,8 @@ class AsyncStream(BaseStream):
         while not self._ended:
             with contextlib.suppress(AIChatFreeError):
                 await self._step()
+        if self._response is not None:  # a cancellation may have struck before the exchange knew of it
+            await self._response.aclose()
 
     async def __aenter__(self) -> Self:
         self._check_sole_reader()
@@ -161,8 +183,13 @@ class AsyncStream(BaseStream):
             await self._wind_up()
             raise
         finally:
-            self._reading = False
+            self._leave()
         return self
+
+    def _leave(self) -> None:
+        self._reading = False
+        if self._closing:
+            self._reader_left.set()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -15,6 +15,7 @@ from .client_base import BaseClient, BaseStream
 from .config import Timeout
 from .conversation import Conversation, Prompt
 from .core.actions import CloseResponse, Fail, Finish, SendRequest, StartAttempt
+from .core.exchange import Exchange
 from .core.response import parse_password_reply
 from .core.retry import RetryPolicy
 from .errors import AIChatFreeError
@@ -70,7 +71,11 @@ class Stream(BaseStream):
         return self.reply
 
     def close(self) -> None:
-        """End the stream; it may be called again, and from another thread, whose reader then gets an error."""
+        """End the stream; it may be called again, and from another thread.
+
+        A reader in another thread gets an error: at once where it waits for the rest of an answer, and where it still
+        waits for the answer's first byte, when that comes or its clock runs out.
+        """
         # The reader sets _reading and then looks at _closing; this sets _closing and then looks at _reading. So at
         # least one of the two sees the other, and the reader, if there is one, does the work.
         self._closing = True
@@ -84,7 +89,7 @@ class Stream(BaseStream):
     def _read(self) -> str:
         exchange = self._begin()
         try:
-            for chunk in self._chunks:
+            for chunk in () if self._closing else self._chunks:
                 if self._closing:
                     break
                 if text := exchange.feed(chunk):
@@ -111,15 +116,7 @@ class Stream(BaseStream):
             self._wake.wait(action.delay)
             exchange.attempt_started(time_ms=time.time_ns() // 1_000_000, jitter=random.random())  # noqa: S311
         elif isinstance(action, SendRequest):
-            self._log_request(action.request)
-            try:
-                self._response = self._transport.open(action.request, action.limits)
-            except TransportFailure as failure:
-                exchange.transport_failed(failure)
-            else:
-                self._log_response(self._response.head)
-                self._chunks = self._response.chunks
-                exchange.response_started(self._response.head)
+            self._send(exchange, action)
         elif isinstance(action, CloseResponse):
             if self._response is not None:
                 self._response.close()
@@ -130,6 +127,18 @@ class Stream(BaseStream):
             self._fail(action.error)
             raise action.error
         return ""
+
+    def _send(self, exchange: Exchange, action: SendRequest) -> None:
+        self._log_request(action.request)
+        try:
+            self._response = self._transport.open(action.request, action.limits)
+        except TransportFailure as failure:
+            if not self._closing:
+                exchange.transport_failed(failure)
+        else:
+            self._log_response(self._response.head)
+            self._chunks = self._response.chunks
+            exchange.response_started(self._response.head)
 
     def _wind_up(self) -> None:
         """Bring the stream to its end from wherever it is, without raising."""
@@ -142,6 +151,8 @@ class Stream(BaseStream):
             while not self._ended:
                 with contextlib.suppress(AIChatFreeError):
                     self._step()
+            if self._response is not None:  # a Ctrl-C may have struck between its opening and the exchange's knowing
+                self._response.close()
 
     def __enter__(self) -> Self:
         self._check_sole_reader()

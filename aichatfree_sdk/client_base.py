@@ -194,6 +194,8 @@ class BaseStream:
             return self._reply
         if self._error is not None:
             raise self._error
+        if self._ended:
+            raise AIChatFreeError("the stream was closed before it began: there is no reply")
         raise AIChatFreeError("the stream has not ended yet: read it to its end before asking for its reply")
 
     def _begin(self) -> Exchange:

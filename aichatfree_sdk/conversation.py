@@ -185,9 +185,9 @@ class Conversation:
         Raises:
             ConversationBusyError: another turn is being answered.
         """
-        turn = Turn(self, self._messages + tuple(question), tuple(question), self._end)
         with _claiming:
             self._check_idle()
+            turn = Turn(self, self._messages + tuple(question), tuple(question), self._end)
             self._turn = turn
         return turn
 
@@ -281,8 +281,10 @@ class Conversation:
         return Conversation.from_dict, (self.to_dict(),)
 
 
-# One lock for all: it is held for a few assignments, and a lock of one's own would have to survive pickling.
-_claiming = threading.Lock()
+# One lock for all: it is held for a few assignments, and a lock of one's own would have to survive pickling. It may be
+# taken twice by one thread: an allocation under it can set off the garbage collector, which may end a dropped stream's
+# turn.
+_claiming = threading.RLock()
 
 
 @frozen(eq=False, repr=False)

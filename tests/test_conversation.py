@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
+import sys
 import threading
 
 import pytest
@@ -82,6 +84,29 @@ def test_of_many_threads_one_gets_the_turn() -> None:
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["busy"] * 15 + ["claimed"]
+
+
+def test_no_turn_of_many_threads_is_lost() -> None:
+    chat, interval = Conversation(), sys.getswitchinterval()
+
+    def talk(name: int) -> None:
+        done = 0
+        while done < 100:
+            with contextlib.suppress(ConversationBusyError):
+                chat.begin([Message("user", f"{name}-{done}")]).commit(A1)
+                done += 1
+
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=talk, args=(name,)) for name in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    asked = {message.content for message in chat.messages if message.role == "user"}
+    assert asked == {f"{name}-{turn}" for name in range(4) for turn in range(100)}
 
 
 def test_messages_are_nobody_s_to_change() -> None:

@@ -1,9 +1,10 @@
 """Body bytes to text: incremental UTF-8, a size limit, and the failure trailer.
 
 A Node deployment whose model fails mid-answer sends one more chunk, exactly ``Internal server error``, and ends the
-body cleanly. That chunk is no text, but only the end of the body tells. So a chunk that could be it is held back
-until more bytes come, and since the network may cut the chunk anywhere, so is every run of whole chunks that is a
-beginning of it. Most deltas are none, and take the short way: count, decode, done.
+body cleanly. That chunk is no text, but only the end of the body tells: it is held back until more bytes come. The
+network may cut it anywhere; a transport that can tell hands the pieces over as `Cut`, and pieces that begin like the
+trailer are held back, too. Whole chunks that only add up to it ("Internal ", "server ", "error") are text. Most deltas
+take the short way: count, decode, done.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ MAX_REPLY_BYTES = 128 * 2**20
 
 # The body of a 500 of Node's Astro adapter, which it appends when the stream fails under it (docs/protocol.md).
 FAILURE_TRAILER = "Internal server error"
+
+
+class Cut(bytes):
+    """A piece of a chunk whose rest may be still to come."""
 
 
 class UndecodableError(Exception):
@@ -87,11 +92,18 @@ class Decoder:
 
     def _hold(self, chunk: bytes) -> bytes:
         """Take ``chunk`` in, and return what is now known to be text."""
-        self._held.append(chunk)
-        released: list[bytes] = []
-        while self._held and not self._trailer.startswith(b"".join(self._held)):
-            released.append(self._held.pop(0))
-        return b"".join(released)
+        if not chunk:
+            return b""
+        held = b"".join((*self._held, chunk))
+        if self._trailer.startswith(held) and (held == self._trailer or isinstance(chunk, Cut)):
+            self._held.append(chunk)
+            return b""
+        if not self._held:
+            return chunk
+        # The held bytes were text, and this chunk begins anew.
+        released = b"".join(self._held)
+        self._held.clear()
+        return released + self._hold(chunk)
 
     def _reject_rest(self, chunk: bytes) -> None:
         allowed = chunk[: len(chunk) - (self.size - self._max_bytes)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -84,8 +84,18 @@ def _post(settings: Settings, path: str, payload: dict[str, Any], headers: Heade
         settings.base_url + path,
         merge_headers((*settings.default_headers, _CONTENT_TYPE), settings.headers, headers),
         json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(),
-        tuple(value for value in (settings.password, settings.secret, *signs) if value),
+        _spellings(value for value in (settings.password, settings.secret, *signs) if value),
     )
+
+
+def _spellings(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Return the secrets in every form that an echo of the body may have: as they are, in JSON, and in a bytes repr."""
+    forms = {
+        form
+        for secret in secrets
+        for form in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    }
+    return tuple(forms | {repr(form.encode())[2:-1] for form in forms})
 
 
 def check_question(messages: Sequence[Message]) -> None:

@@ -97,7 +97,7 @@ def refusal(
         f"{message}: {advice}",
         status=head.status,
         headers=[(name, redact(value, sensitive)) for name, value in head.headers],
-        body=_redact_bytes(body[:MAX_ERROR_BYTES], sensitive),
+        body=_redact_bytes(body, sensitive)[:MAX_ERROR_BYTES],
         server_message=redact(words, sensitive),
         retry_after=parse_retry_after(head.get("retry-after") or "", now if date is None else date),
     )
@@ -117,12 +117,12 @@ def parse_password_reply(text: str) -> bool:
     Raises:
         InvalidReplyError: the text is not what an AIChatFree server answers.
     """
-    code = _json_object(text).get("code")
-    if code not in (0, -1):
+    code: object = _json_object(text).get("code")
+    if type(code) is not int or code not in (0, -1):
         raise InvalidReplyError(
             "the server did not answer the password check as an AIChatFree server does: check the base URL"
         )
-    return bool(code == 0)
+    return code == 0
 
 
 def _server_words(body: bytes) -> tuple[str, str]:

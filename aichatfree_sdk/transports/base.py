@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
+from ..core.decoder import Cut
 from ..core.failure import FailureKind, TransportFailure
 from ..core.limits import Limits
 from ..core.request import Request
@@ -26,7 +27,7 @@ class Response(Protocol):
 
     @property
     def chunks(self) -> Iterator[bytes]:
-        """The body as it comes, not decoded; raises TransportFailure."""
+        """The body as it comes, pieces of a chunk that the network cut as `Cut`; raises TransportFailure."""
         ...
 
     def close(self) -> None:
@@ -59,7 +60,7 @@ class AsyncResponse(Protocol):
 
     @property
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes, not decoded; raises TransportFailure."""
+        """The body as it comes, pieces of a chunk that the network cut as `Cut`; raises TransportFailure."""
         ...
 
     async def aclose(self) -> None:
@@ -85,6 +86,7 @@ class AsyncTransport(Protocol):
 __all__ = [
     "AsyncResponse",
     "AsyncTransport",
+    "Cut",
     "FailureKind",
     "Limits",
     "Request",

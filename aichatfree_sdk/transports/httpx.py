@@ -25,6 +25,7 @@ import anyio
 import httpx
 from attrs import define, field
 
+from ..core.decoder import Cut
 from ..core.failure import FailureKind, TransportFailure
 from ..core.limits import Limits
 from ..core.request import Request
@@ -42,7 +43,9 @@ class _Wire:
     limits: Limits
     fresh: bool = False  # the connection was opened for this request
     sent: bool = False  # the request got as far as a connection
-    received: bool = False  # a byte of the response came
+    tapped: bool = False  # we can tell whether a byte of the response came
+    received: bool = False  # one came
+    raw: bytes = b""  # what the last read from the network brought
     peer: str = ""  # who is being connected to, as host:port
     tap: _Tap | None = None
 
@@ -53,6 +56,10 @@ class _Wire:
             tap.wire = self
             self.tap = tap
 
+    def piece(self, chunk: bytes) -> bytes:
+        """Return ``chunk``, marked if the network may have cut it: then nothing came behind it, not even its CRLF."""
+        return Cut(chunk) if self.raw.endswith(chunk) else chunk
+
     def detach(self) -> None:
         if self.tap is not None:
             self.tap.wire = None
@@ -60,7 +67,7 @@ class _Wire:
 
     @property
     def stale(self) -> bool:
-        return self.sent and not self.fresh and not self.received
+        return self.sent and not self.fresh and self.tapped and not self.received
 
 
 # The request that is on its way in this thread or task: a pooled connection cannot know it in another way.
@@ -75,29 +82,30 @@ class _Tap:
     wire: _Wire | None = field(default=None, init=False)
 
     def __call__(self, max_bytes: int, timeout: float | None = None) -> Any:
-        if self.wire is not None:
-            return self.read(max_bytes, self.wire.limits.wait())
-        wire = _opening.get()
-        return self.read(max_bytes, timeout) if wire is None else self.read_head(max_bytes, wire)
+        wire = self.wire or _opening.get()
+        return self.read(max_bytes, timeout) if wire is None else self.read_for(wire, max_bytes)
 
-    def read_head(self, max_bytes: int, wire: _Wire) -> Any:
-        data = self.read(max_bytes, wire.limits.wait())
-        wire.received = wire.received or bool(data)
-        return data
+    def read_for(self, wire: _Wire, max_bytes: int) -> Any:
+        wire.raw = self.read(max_bytes, wire.limits.wait())
+        wire.received = wire.received or bool(wire.raw)
+        return wire.raw
 
 
 @define(eq=False)
 class _AsyncTap(_Tap):
-    async def read_head(self, max_bytes: int, wire: _Wire) -> Any:
-        data = await self.read(max_bytes, wire.limits.wait())
-        wire.received = wire.received or bool(data)
-        return data
+    async def read_for(self, wire: _Wire, max_bytes: int) -> Any:
+        wire.raw = await self.read(max_bytes, wire.limits.wait())
+        wire.received = wire.received or bool(wire.raw)
+        return wire.raw
 
 
 def _bounded_write(write: Callable[..., Any]) -> Callable[..., Any]:
     def bounded(buffer: bytes, timeout: float | None = None) -> Any:
         wire = _opening.get()
-        return write(buffer, timeout if wire is None else wire.limits.wait())
+        if wire is None:
+            return write(buffer, timeout)
+        wire.tapped = True
+        return write(buffer, wire.limits.wait())
 
     return bounded
 
@@ -219,7 +227,8 @@ class _Response:
     def _read(self) -> Generator[bytes]:
         try:
             # The stream itself, not iter_raw(): it is the same bytes with fewer generators around them.
-            yield from self._response.stream
+            for chunk in self._response.stream:
+                yield self._wire.piece(chunk)
         except _caught(self._library) as error:
             raise _to_failure(error, self._library, self._wire) from error
         self._ended = True
@@ -296,7 +305,7 @@ class _AsyncResponse:
     async def _read(self) -> AsyncGenerator[bytes]:
         try:
             async for chunk in self._stream:
-                yield chunk
+                yield self._wire.piece(chunk)
         except _caught(self._library) as error:
             raise _to_failure(error, self._library, self._wire) from error
 

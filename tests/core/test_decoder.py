@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aichatfree_sdk.core.decoder import FAILURE_TRAILER, Decoder, UndecodableError
+from aichatfree_sdk.core.decoder import FAILURE_TRAILER, Cut, Decoder, UndecodableError
 
 TRAILER = FAILURE_TRAILER.encode()
 TEXTS = [
@@ -60,7 +60,7 @@ def test_the_trailer_is_found_wherever_it_is_cut(before: list[str]) -> None:
     lead = [text.encode() for text in before]
     for first in range(len(TRAILER) + 1):
         for second in range(first, len(TRAILER) + 1):
-            chunks = [*lead, TRAILER[:first], TRAILER[first:second], TRAILER[second:]]
+            chunks = [*lead, Cut(TRAILER[:first]), Cut(TRAILER[first:second]), TRAILER[second:]]
             assert decode(chunks) == ("".join(before), True), (first, second)
 
 
@@ -71,6 +71,7 @@ def test_the_trailer_is_found_wherever_it_is_cut(before: list[str]) -> None:
         ["I", "Internal server error", "!"],
         ["Internal server error", "Internal server error."],
         ["Internal", " affairs"],
+        ["HTTP 500 is an ", "Internal ", "server ", "error"],
         ["A 500 is an Internal server error"],
         ["I"],
         ["Internal server error."],
@@ -79,6 +80,21 @@ def test_the_trailer_is_found_wherever_it_is_cut(before: list[str]) -> None:
 )
 def test_text_that_only_looks_like_the_trailer_is_text(chunks: list[str]) -> None:
     assert decode([chunk.encode() for chunk in chunks]) == ("".join(chunks), False)
+
+
+def test_pieces_of_other_text_come_out_as_soon_as_they_are_known_to_be_text() -> None:
+    decoder = Decoder()
+    assert decoder.feed(Cut(b"In")) == ""
+    assert decoder.feed(Cut(b"ter")) == ""
+    assert decoder.feed(b"") == ""
+    assert decoder.feed(Cut(b"esting")) == "Interesting"
+    assert decoder.feed(Cut(b"In")) == ""
+    assert decoder.feed(Cut(TRAILER)) == "In"
+    assert decoder.finish() == ("", True)
+
+
+def test_the_beginning_of_the_trailer_is_text_where_the_chunk_ends() -> None:
+    assert Decoder().feed(b"I") == "I"
 
 
 def test_a_run_of_two_trailers_is_text_and_a_failure() -> None:
@@ -126,7 +142,7 @@ def test_a_body_that_ends_inside_a_character_is_not_whole() -> None:
 def test_a_held_back_beginning_after_half_a_character_is_not_utf8() -> None:
     decoder = Decoder()
     decoder.feed("Д".encode()[:1])
-    assert decoder.feed(b"Int") == ""
+    assert decoder.feed(Cut(b"Int")) == ""
     with pytest.raises(UndecodableError, match="is not UTF-8"):
         decoder.finish()
 
@@ -145,7 +161,7 @@ def test_the_size_limit_lets_as_many_bytes_through_as_it_says(size: int) -> None
 
 def test_the_size_limit_counts_over_chunks_and_keeps_what_was_held_back() -> None:
     decoder = Decoder(max_bytes=10)
-    assert decoder.feed(b"Internal") == ""
+    assert decoder.feed(Cut(b"Internal")) == ""
     with pytest.raises(UndecodableError) as caught:
         decoder.feed(b" server error")
     assert caught.value.text == "Internal s"

@@ -10,6 +10,7 @@ import pytest
 import aichatfree_sdk as sdk
 from aichatfree_sdk import Message, RetryBudget, RetryPolicy, Settings, Timeout
 from aichatfree_sdk.core.actions import CloseResponse, Fail, Finish, ReadBody, SendRequest, StartAttempt
+from aichatfree_sdk.core.decoder import Cut
 from aichatfree_sdk.core.exchange import TRANSITIONS, Event, Exchange, State
 from aichatfree_sdk.core.failure import FailureKind, TransportFailure
 from aichatfree_sdk.core.request import AnswerCall
@@ -111,7 +112,7 @@ def test_every_attempt_is_stamped_and_signed_afresh() -> None:
 
 def test_a_held_back_beginning_comes_out_at_the_end() -> None:
     exchange = Play().open()
-    assert exchange.feed(b"In") == ""
+    assert exchange.feed(Cut(b"In")) == ""
     assert exchange.body_ended() == "In"
     assert exchange.text == "In"
 
@@ -162,7 +163,7 @@ def test_an_empty_answer() -> None:
         ([b"\xff"], "", "is not UTF-8"),
         ([b"ok", b"\xd0"], "ok", "ends inside a UTF-8 character"),
         ([b"12345678901"], "1234567890", "longer than max_reply_bytes"),
-        ([b"\xd0", b"In"], "", "is not UTF-8"),
+        ([b"\xd0", Cut(b"In")], "", "is not UTF-8"),
     ],
 )
 def test_a_body_that_is_no_text(chunks: list[bytes], text: str, told: str) -> None:
@@ -325,7 +326,7 @@ def test_a_request_that_may_have_been_read_is_not(kind: FailureKind) -> None:
     assert play.error.retries == 0
 
 
-@pytest.mark.parametrize(("chunk", "text"), [(b"so far", "so far"), (b"In", ""), (b"", "")])
+@pytest.mark.parametrize(("chunk", "text"), [(b"so far", "so far"), (Cut(b"In"), ""), (b"", "")])
 def test_a_connection_that_breaks_in_the_answer(chunk: bytes, text: str) -> None:
     play = Play()
     play.open().feed(chunk)
@@ -354,7 +355,7 @@ def test_the_first_text_clock_and_then_the_idle_clock() -> None:
     play.clock.now += 15
     assert (action.limits.connect_wait(), action.limits.wait()) == (3, 5)
     play.exchange.response_started(CHUNKED)
-    play.exchange.feed(b"In")
+    play.exchange.feed(Cut(b"In"))
     assert action.limits.wait() == 5
     play.exchange.feed(b"deed")
     assert action.limits.wait() == 5
@@ -386,7 +387,7 @@ def test_a_timeout_without_text_is_tried_again_where_the_policy_says_so() -> Non
     assert isinstance(play.exchange.action, StartAttempt)
 
 
-@pytest.mark.parametrize("held", [b"Int", "ж".encode()[:1]])
+@pytest.mark.parametrize("held", [Cut(b"Int"), "ж".encode()[:1]])
 def test_what_an_attempt_held_back_is_gone_with_it(held: bytes) -> None:
     play = Play(timeout=Timeout(first_text=20), retry=RetryPolicy(retry_timeouts=True))
     assert play.open().feed(held) == ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -16,7 +18,7 @@ import httpx
 import httpx2
 import pytest
 from runtimes import Runtime, every_runtime
-from scripted_server import CHUNKED, Do, ScriptedServer, answer, chunk, whole
+from scripted_server import CHUNKED, Do, Pause, ScriptedServer, answer, chunk, whole
 
 import aichatfree_sdk as sdk
 from aichatfree_sdk import AsyncClient, Client, Conversation, Message, RetryPolicy
@@ -65,7 +67,7 @@ def test_a_stream_that_was_never_begun_claims_nothing() -> None:
     assert not chat.busy
     stream.close()
     assert list(stream) == []
-    with pytest.raises(sdk.AIChatFreeError, match="not ended yet"):
+    with pytest.raises(sdk.AIChatFreeError, match="closed before it began"):
         _ = stream.reply
 
 
@@ -244,6 +246,95 @@ def test_closing_from_another_task_wakes_the_reader_with_an_error(
     with ScriptedServer(first, answer("next")) as server:
         anyio.run(main, server.url, backend=backend)
     gc.collect()
+
+
+@BACKENDS
+def test_closing_twice_at_once_and_under_a_reader(backend: str) -> None:
+    async def main(url: str) -> None:
+        chat = Conversation()
+        async with AsyncClient(url, max_connections=1) as client:
+            for closers, readers in ((2, 0), (2, 1), (1, 1)):
+                stream = client.stream("q", conversation=chat)
+                assert await anext(stream) == "one "
+                async with anyio.create_task_group() as group:
+                    for _ in range(closers):
+                        group.start_soon(stream.aclose)
+                    for _ in range(readers):
+                        with contextlib.suppress(sdk.StreamInterruptedError):
+                            assert [delta async for delta in stream] == []
+                assert not chat.busy
+            assert (await client.ask("q")).text == "next"
+
+    with ScriptedServer(ENDLESS, ENDLESS, ENDLESS, answer("next")) as server:
+        anyio.run(main, server.url, backend=backend)
+
+
+@BACKENDS
+def test_a_transport_that_waits_while_it_closes_is_shielded(backend: str) -> None:
+    class Waits(AsyncScriptedTransport):
+        closed = False
+
+        async def open(self, request: object, limits: object) -> object:  # type: ignore[override]
+            opened = await super().open(request, limits)  # type: ignore[arg-type]
+
+            async def aclose() -> None:
+                await anyio.lowlevel.checkpoint()
+                self.closed = True
+
+            opened.aclose = aclose  # type: ignore[method-assign]
+            return opened
+
+    async def main() -> None:
+        chat, transport = Conversation(), Waits(["a", "b"])
+        async with AsyncClient(transport=transport) as client:
+            with anyio.CancelScope() as scope:
+                async with client.stream("q", conversation=chat) as stream:
+                    async for _ in stream:
+                        scope.cancel()
+                        await anyio.lowlevel.checkpoint()
+            assert scope.cancelled_caught
+            assert (transport.closed, chat.busy, chat.messages) == (True, False, ())
+
+    anyio.run(main, backend=backend)
+
+
+def test_a_task_that_is_cancelled_while_it_leaves_frees_the_conversation() -> None:
+    """asyncio's own cancellation gets through any shield of anyio's."""
+
+    async def main(url: str) -> None:
+        chat, left = Conversation(), asyncio.Event()
+
+        async def leave(client: AsyncClient) -> None:
+            async with client.stream("q", conversation=chat) as stream:
+                await anext(stream)
+                left.set()
+
+        async with AsyncClient(url) as client:
+            for extra in range(20):
+                left.clear()
+                task = asyncio.create_task(leave(client))
+                await left.wait()
+                for _ in range(extra):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+                assert not chat.busy
+
+    with ScriptedServer(*[ENDLESS] * 20) as server:
+        asyncio.run(main(server.url))
+    gc.collect()
+
+
+def test_closing_from_another_thread_before_the_head_has_come() -> None:
+    chat = Conversation()
+    with ScriptedServer([Pause(0.4), CHUNKED, Do.HOLD]) as server, Client(server.url) as client:
+        stream = client.stream("q", conversation=chat)
+        closer = threading.Thread(target=lambda: (server.asked.wait(), stream.close()))
+        closer.start()
+        with pytest.raises(sdk.StreamInterruptedError, match="closed before"):
+            next(stream)
+        closer.join()
+    assert not chat.busy
 
 
 def test_one_stream_has_one_reader() -> None:

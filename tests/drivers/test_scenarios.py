@@ -58,6 +58,9 @@ CASES = {
     "a known length": case(whole(200, TEXT), text=TEXT, ended_by="length"),
     "an end by closing": case([head() + TEXT.encode(), Do.CLOSE], text=TEXT, ended_by="close"),
     "a beginning of the trailer": case(answer("Intern"), text="Intern"),
+    "the trailer's words, one by one": case(
+        answer("It is ", "Internal ", "server ", "error"), text="It is Internal server error"
+    ),
     "a trailer in the answer": case(answer(TRAILER, "s are 500s."), text=f"{TRAILER}s are 500s."),
     "identity was asked for": case(
         [head(200, "Content-Encoding: identity", "Content-Length: 2"), b"ok"], text="ok", ended_by="length"
