@@ -281,9 +281,10 @@ class Client(BaseClient[Transport]):
             return parse_password_reply(stream.drain().text)
 
     def close(self) -> None:
-        """Close the idle connections, and those of open streams; it may be called again.
+        """Close the connections; it may be called again.
 
-        A transport or HTTP client that was given to this client is left open.
+        Close open streams first: one that another thread still reads ends with an error, at the latest when a clock of
+        its runs out. A transport or HTTP client that was given to this client is left open.
         """
         self._closed = True
         if self._owns_transport:

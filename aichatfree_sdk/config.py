@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
 import attrs
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 DEFAULT_BASE_URL = "https://aichatfree.info"
 # What the public site is known to serve; the wire has no field for it.
 DEFAULT_MODEL = "gemini-1.5-pro"
-
-_T = TypeVar("_T")
 
 # RFC 9110: a token; and visible ASCII with inner spaces and tabs. h11 would refuse the rest after the pool was asked.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -211,12 +209,18 @@ class Settings:
         cls, base_url: str | None = None, *, password: str | None = None, secret: str | None = None, **others: Any
     ) -> Settings:
         """Return the settings of a new client: arguments beat the environment, which beats the defaults."""
-        return cls().change(
-            base_url=_environment("AICHATFREE_BASE_URL", DEFAULT_BASE_URL) if base_url is None else base_url,
-            password=_environment("AICHATFREE_PASSWORD", None) if password is None else password,
-            secret=_environment("AICHATFREE_SECRET", "") if secret is None else secret,
-            **others,
-        )
+        named = {"base_url": base_url, "password": password, "secret": secret}
+        given = {name: value for name, value in named.items() if value is not None}
+        found = {name: os.environ.get(f"AICHATFREE_{name.upper()}") for name in named.keys() - given.keys()}
+        # An empty variable is how shells and compose files spell "not set".
+        environment = {name: value for name, value in found.items() if value}
+        try:
+            settings = cls().change(**environment)
+        except InvalidArgumentError as error:
+            argument, problem = error.argument, str(error).partition(": ")[2]
+        else:
+            return settings.change(**given, **others)
+        raise InvalidArgumentError(argument, f"(of AICHATFREE_{argument.upper()}) {problem}")
 
     def change(self, **changes: Any) -> Settings:
         """Return these settings with some of them changed.
@@ -250,19 +254,14 @@ class Settings:
         )
 
 
-def _environment(name: str, default: _T) -> str | _T:
-    # An empty variable is how shells and compose files spell "not set".
-    return os.environ.get(name) or default
-
-
 def configure_logging() -> None:
     """Send this SDK's log to stderr at the level AICHATFREE_LOG names, if it names one; the root logger stays alone.
 
     Raises:
         InvalidArgumentError: the variable names no level.
     """
-    level = _environment("AICHATFREE_LOG", None)
-    if level is None:
+    level = os.environ.get("AICHATFREE_LOG")
+    if not level:
         return
     if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
         raise InvalidArgumentError("AICHATFREE_LOG", f"must be debug, info, warning, error or critical, not {level!r}")

@@ -230,8 +230,9 @@ class Conversation:
             InvalidArgumentError: it is not what `to_dict` writes; the text names the place.
         """
         _check_keys(data, required={"version", "messages"}, allowed={"system", "max_messages", "on_interrupt"})
-        if data["version"] != _FILE_VERSION:
-            raise InvalidArgumentError("version", f"must be {_FILE_VERSION}, not {data['version']!r}")
+        version: object = data["version"]
+        if type(version) is not int or version != _FILE_VERSION:
+            raise InvalidArgumentError("version", f"must be {_FILE_VERSION}, not {version!r}")
         messages: Any = data["messages"]
         if not isinstance(messages, list):
             raise InvalidArgumentError("messages", f"must be a list, not {type(messages).__name__}")

@@ -51,10 +51,13 @@ class PicklableError(Exception):
     """An exception that pickles to its exact class, with its attributes and its cause."""
 
     def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__, self.__cause__ if self._keeps_cause() else None)
+
+    def _keeps_cause(self) -> bool:
         # A foreign cause (an exception of the HTTP library) may hold the request, and the request holds the password;
-        # what it had to say is in our own text already.
-        cause = self.__cause__ if isinstance(self.__cause__, PicklableError) else None
-        return _rebuild, (type(self), self.args, self.__dict__, cause)
+        # what it had to say is in our own text already. Python's own hold what they say.
+        kind = type(self.__cause__)
+        return issubclass(kind, PicklableError) or kind.__module__ in ("builtins", "json.decoder")
 
 
 class AIChatFreeError(PicklableError):

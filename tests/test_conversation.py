@@ -200,6 +200,7 @@ def test_a_dict_brings_it_back(system: str | None, messages: list[Message], limi
         (lambda: Conversation(messages=[Q1, {"role": "x", "content": "y"}]), "messages[1]: role: must be"),
         (lambda: Conversation.from_dict({"messages": []}), "version: is missing"),
         (lambda: Conversation.from_dict({"version": 2, "messages": []}), "version: must be 1, not 2"),
+        (lambda: Conversation.from_dict({"version": True, "messages": []}), "version: must be 1, not True"),
         (lambda: Conversation.from_dict({"version": 1, "messages": {}}), "messages: must be a list, not dict"),
         (lambda: Conversation.from_dict({"version": 1, "messages": [], "x": 1}), "x: is not known here"),
     ],

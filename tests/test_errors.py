@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import pickle
 import re
@@ -69,7 +70,8 @@ PROMPT = "canary-prompt"  # not a literal in the call: tracebacks quote that lin
 SCRIPTS = {
     "an echo of everything": whole(401, '{"error":{"message":"Invalid password. canary-pass canary-secret"}}'),
     "a redirect": whole(307, "", "Location: http://x.example/?p=canary-pass"),
-    "not HTTP": [b"canary-pass\r\n\r\n"],
+    "not HTTP": [b"canary-pass canary-prompt\r\n\r\n"],
+    "an echo in JSON": whole(400, json.dumps({"pass": "canary-pass", "x": "y" * 65_510 + "canary-secret"})),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import stat
 from pathlib import Path
 
@@ -103,4 +104,6 @@ def test_a_damaged_file_is_named_with_what_is_wrong_and_left_alone(data: bytes, 
     assert str(caught.value).startswith(f"{path}: ")
     assert told in str(caught.value)
     assert caught.value.path == str(path)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert type(copy.__cause__) is type(caught.value.__cause__)
     assert path.read_bytes() == data

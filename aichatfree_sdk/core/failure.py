@@ -87,7 +87,8 @@ def network_error(
 
 def _timeout_error(kind: FailureKind, url: str, timeout: Timeout, ran_out: RanOut) -> AIChatFreeError:
     if ran_out == "total":
-        return TotalTimeoutError(f"{url}: the call took longer than the {timeout.total:g} s of timeout.total")
+        where = " while it waited for a free connection: the pool is full" if kind is FailureKind.POOL_TIMEOUT else ""
+        return TotalTimeoutError(f"{url}: the call took longer than the {timeout.total:g} s of timeout.total{where}")
     if kind is FailureKind.POOL_TIMEOUT:
         return ConnectTimeoutError(
             f"{url}: the pool is full, no connection became free within {_spell(timeout.connect)} (timeout.connect): "

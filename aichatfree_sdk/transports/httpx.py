@@ -185,7 +185,12 @@ def _to_failure(error: Exception, library: ModuleType, wire: _Wire, host: str = 
         and wire.peer.rpartition(":")[0] != host
     ):
         detail += f", at the proxy {wire.peer}"
-    return TransportFailure(kind, detail)
+    if kind is FailureKind.MALFORMED:
+        # h11 quotes the bytes that it stumbled over, and a server may echo the request in them.
+        return TransportFailure(kind, detail.partition(":")[0])
+    failure = TransportFailure(kind, detail)
+    failure.__cause__ = error
+    return failure
 
 
 def _host(request: Request) -> str:
@@ -230,7 +235,8 @@ class _Response:
             for chunk in self._response.stream:
                 yield self._wire.piece(chunk)
         except _caught(self._library) as error:
-            raise _to_failure(error, self._library, self._wire) from error
+            failure = _to_failure(error, self._library, self._wire)
+            raise failure from failure.__cause__
         self._ended = True
 
     def close(self) -> None:
@@ -275,7 +281,8 @@ class HttpxTransport:
             built = self._client.build_request(**_to_httpx(request, limits, self._tracer(wire)))
             response = self._client.send(built, stream=True, follow_redirects=False)
         except _caught(self._library) as error:
-            raise _to_failure(error, self._library, wire, _host(request)) from error
+            failure = _to_failure(error, self._library, wire, _host(request))
+            raise failure from failure.__cause__
         finally:
             _opening.reset(token)
         wire.attach(response)
@@ -307,7 +314,8 @@ class _AsyncResponse:
             async for chunk in self._stream:
                 yield self._wire.piece(chunk)
         except _caught(self._library) as error:
-            raise _to_failure(error, self._library, self._wire) from error
+            failure = _to_failure(error, self._library, self._wire)
+            raise failure from failure.__cause__
 
     async def _read_untapped(self) -> AsyncGenerator[bytes]:
         try:
@@ -322,7 +330,8 @@ class _AsyncResponse:
                     return
                 yield chunk
         except _caught(self._library) as error:
-            raise _to_failure(error, self._library, self._wire) from error
+            failure = _to_failure(error, self._library, self._wire)
+            raise failure from failure.__cause__
 
     async def aclose(self) -> None:
         if self._closed:
@@ -435,7 +444,8 @@ class AsyncHttpxTransport:
                 built.stream = self._body(request.body)
                 return await self._client.send(built, stream=True, follow_redirects=False)
         except _caught(self._library) as error:
-            raise _to_failure(error, self._library, wire, _host(request)) from error
+            failure = _to_failure(error, self._library, wire, _host(request))
+            raise failure from failure.__cause__
         finally:
             _opening.reset(token)
         raise TransportFailure(FailureKind.TIMEOUT)

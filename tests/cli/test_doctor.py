@@ -70,7 +70,7 @@ def test_what_cannot_be_used_is_told_with_where_it_comes_from(run: Run) -> None:
     result = run("doctor", AICHATFREE_BASE_URL="foo")
     assert result.code == 2
     assert "base URL  cannot be used (environment)\n" in result.out
-    assert "base_url: must be like https://" in result.err
+    assert "base_url: (of AICHATFREE_BASE_URL) must be like https://" in result.err
 
 
 def test_local(run: Run) -> None:

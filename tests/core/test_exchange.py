@@ -411,6 +411,7 @@ def test_the_total_clock_bounds_everything(kind: FailureKind) -> None:
     play.fail(kind)
     assert type(play.error) is sdk.TotalTimeoutError
     assert "7 s" in str(play.error)
+    assert ("the pool is full" in str(play.error)) is (kind is FailureKind.POOL_TIMEOUT)
 
 
 def test_without_clocks_waits_are_for_ever() -> None:

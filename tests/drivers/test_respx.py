@@ -63,7 +63,8 @@ def test_no_exception_of_httpx_escapes(raised: type[Exception], expected: type[E
     assert type(caught.value) is expected
     cause = caught.value.__cause__
     assert cause is not None
-    assert isinstance(cause.__cause__, raised)
+    # What is not HTTP is quoted by h11, and the quotation may be an echo of the request: that cause is left out.
+    assert isinstance(cause.__cause__, raised) or (expected is sdk.InvalidReplyError and cause.__cause__ is None)
     assert getattr(cause.__cause__, "_request", None) is None
 
 
