@@ -89,6 +89,7 @@ class Stream(BaseStream):
     def _read(self) -> str:
         exchange = self._begin()
         try:
+            # Closed before there was anything to read: nothing would wake a read that begins now.
             for chunk in () if self._closing else self._chunks:
                 if self._closing:
                     break

@@ -4,7 +4,8 @@ httpx reads its read timeout once at the start of a body, but an answer has two 
 text, then idle) and perhaps a third over all of it. So every connection that a request opens is tapped: the documented
 ``trace`` extension hands us its network stream, and the stream's ``read`` and ``write`` from then on ask the request's
 `Limits` how long they may wait. The same tap sees whether any byte of a response came, which tells a kept-alive
-connection that was dead from one that died answering.
+connection that was dead from one that died answering, and keeps the last raw read, which tells a piece of a chunk that
+the network cut from a whole one: httpx hands both over alike.
 
 A connection that somebody else opened on the same client, or a mock without connections, has no tap: there httpx's own
 timeouts hold, the longest of ours for each wait.
@@ -41,6 +42,7 @@ class _Wire:
     """One request, as the connection that it travels on has to know it."""
 
     limits: Limits
+    host: str  # where the request is to go
     fresh: bool = False  # the connection was opened for this request
     sent: bool = False  # the request got as far as a connection
     tapped: bool = False  # we can tell whether a byte of the response came
@@ -59,6 +61,12 @@ class _Wire:
     def piece(self, chunk: bytes) -> bytes:
         """Return ``chunk``, marked if the network may have cut it: then nothing came behind it, not even its CRLF."""
         return Cut(chunk) if self.raw.endswith(chunk) else chunk
+
+    def proxy_note(self, kind: FailureKind) -> str:
+        """Return what to add to a failure to connect: that it was to a proxy, where it was."""
+        connecting = kind in (FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT)
+        direct = not self.peer or self.peer.rpartition(":")[0] == self.host
+        return "" if direct or not connecting else f", at the proxy {self.peer}"
 
     def detach(self) -> None:
         if self.tap is not None:
@@ -168,33 +176,29 @@ def _to_httpx(request: Request, limits: Limits, trace: Callable[..., Any]) -> di
     }
 
 
+def _host(request: Request) -> str:
+    return urlsplit(request.url).hostname or ""
+
+
 def _head(response: Any) -> ResponseHead:
     # Latin-1 takes any byte, so no header can make this raise; httpx would guess an encoding.
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw]
     return ResponseHead(response.status_code, headers, response.http_version)
 
 
-def _to_failure(error: Exception, library: ModuleType, wire: _Wire, host: str = "") -> TransportFailure:
-    """Say in our words what ``error``, raised by ``library``, means; ``host`` is where the request was to go."""
-    with contextlib.suppress(AttributeError):
-        error.request = None  # type: ignore[attr-defined] # it holds the body, which holds the password
-    kind, detail = _kind_of(error, library, wire), str(error) or type(error).__name__
-    if (
-        kind in (FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT)
-        and wire.peer
-        and wire.peer.rpartition(":")[0] != host
-    ):
-        detail += f", at the proxy {wire.peer}"
-    if kind is FailureKind.MALFORMED:
-        # h11 quotes the bytes that it stumbled over, and a server may echo the request in them.
-        return TransportFailure(kind, detail.partition(":")[0])
-    failure = TransportFailure(kind, detail)
-    failure.__cause__ = error
-    return failure
-
-
-def _host(request: Request) -> str:
-    return urlsplit(request.url).hostname or ""
+@contextlib.contextmanager
+def _translating(library: ModuleType, wire: _Wire) -> Generator[None]:
+    """Turn whatever ``library`` raises in the block into TransportFailure."""
+    try:
+        yield
+    except _caught(library) as error:
+        with contextlib.suppress(AttributeError):
+            error.request = None  # type: ignore[attr-defined] # it holds the body, which holds the password
+        kind, detail = _kind_of(error, library, wire), str(error) or type(error).__name__
+        if kind is FailureKind.MALFORMED:
+            # h11 quotes the bytes that it stumbled over, and a server may echo the request in them.
+            raise TransportFailure(kind, detail.partition(":")[0]) from None
+        raise TransportFailure(kind, detail + wire.proxy_note(kind)) from error
 
 
 def _kind_of(error: Exception, library: ModuleType, wire: _Wire) -> FailureKind:
@@ -230,13 +234,10 @@ class _Response:
         self._ended = False
 
     def _read(self) -> Generator[bytes]:
-        try:
+        with _translating(self._library, self._wire):
             # The stream itself, not iter_raw(): it is the same bytes with fewer generators around them.
             for chunk in self._response.stream:
                 yield self._wire.piece(chunk)
-        except _caught(self._library) as error:
-            failure = _to_failure(error, self._library, self._wire)
-            raise failure from failure.__cause__
         self._ended = True
 
     def close(self) -> None:
@@ -275,14 +276,12 @@ class HttpxTransport:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
         if self._client.is_closed:
             raise TransportFailure(FailureKind.CLOSED)
-        wire = _Wire(limits)
+        wire = _Wire(limits, _host(request))
         token = _opening.set(wire)
         try:
-            built = self._client.build_request(**_to_httpx(request, limits, self._tracer(wire)))
-            response = self._client.send(built, stream=True, follow_redirects=False)
-        except _caught(self._library) as error:
-            failure = _to_failure(error, self._library, wire, _host(request))
-            raise failure from failure.__cause__
+            with _translating(self._library, wire):
+                built = self._client.build_request(**_to_httpx(request, limits, self._tracer(wire)))
+                response = self._client.send(built, stream=True, follow_redirects=False)
         finally:
             _opening.reset(token)
         wire.attach(response)
@@ -310,15 +309,12 @@ class _AsyncResponse:
         self._closed = False
 
     async def _read(self) -> AsyncGenerator[bytes]:
-        try:
+        with _translating(self._library, self._wire):
             async for chunk in self._stream:
                 yield self._wire.piece(chunk)
-        except _caught(self._library) as error:
-            failure = _to_failure(error, self._library, self._wire)
-            raise failure from failure.__cause__
 
     async def _read_untapped(self) -> AsyncGenerator[bytes]:
-        try:
+        with _translating(self._library, self._wire):
             while True:
                 chunk: bytes | None = None
                 # A scope a chunk costs 5 to 10 us; it is the price of a connection that cannot be tapped.
@@ -329,9 +325,6 @@ class _AsyncResponse:
                 if chunk is None:
                     return
                 yield chunk
-        except _caught(self._library) as error:
-            failure = _to_failure(error, self._library, self._wire)
-            raise failure from failure.__cause__
 
     async def aclose(self) -> None:
         if self._closed:
@@ -417,7 +410,7 @@ class AsyncHttpxTransport:
 
     async def open(self, request: Request, limits: Limits) -> _AsyncResponse:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
-        wire = _Wire(limits)
+        wire = _Wire(limits, _host(request))
         with anyio.move_on_after(limits.connect_wait()) as scope:
             await self._limiter.acquire_on_behalf_of(wire)
         if scope.cancelled_caught:
@@ -439,13 +432,10 @@ class AsyncHttpxTransport:
 
         token = _opening.set(wire)
         try:
-            with anyio.move_on_after(wire.limits.wait()):
+            with _translating(self._library, wire), anyio.move_on_after(wire.limits.wait()):
                 built = self._client.build_request(**_to_httpx(request, wire.limits, trace))
                 built.stream = self._body(request.body)
                 return await self._client.send(built, stream=True, follow_redirects=False)
-        except _caught(self._library) as error:
-            failure = _to_failure(error, self._library, wire, _host(request))
-            raise failure from failure.__cause__
         finally:
             _opening.reset(token)
         raise TransportFailure(FailureKind.TIMEOUT)

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import inspect
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 import anyio
 import anyio.to_thread
 import pytest
+from responders import Endless
 
 import aichatfree_sdk
 from aichatfree_sdk import InvalidArgumentError, InvalidPasswordError, Timeout, TotalTimeoutError, UnsupportedModelError
 from aichatfree_sdk import provider as provider_module
 from aichatfree_sdk.provider import AIChatFree, generate_signature
-from aichatfree_sdk.server import ChatMessage
 from aichatfree_sdk.testing import LocalServer
 from aichatfree_sdk.transports.base import AsyncResponse, Limits, Request
 from aichatfree_sdk.transports.httpx import AsyncHttpxTransport
@@ -37,20 +37,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
     with LocalServer() as server:
         monkeypatch.setenv("AICHATFREE_BASE_URL", server.url)
         yield server
-
-
-class Endless:
-    """A responder that says one word and then waits until its client has gone."""
-
-    def __init__(self) -> None:
-        self.left = threading.Event()
-
-    async def __call__(self, messages: tuple[ChatMessage, ...]) -> AsyncGenerator[str, None]:
-        try:
-            yield "Once"
-            await anyio.sleep_forever()
-        finally:
-            self.left.set()
 
 
 class RecordingTransport:

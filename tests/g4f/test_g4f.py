@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any
 
 import anyio
 import pytest
+from responders import Endless
 
 from aichatfree_sdk import InvalidPasswordError, UnsupportedModelError
 from aichatfree_sdk.provider import AIChatFree
-from aichatfree_sdk.server import ChatMessage
 from aichatfree_sdk.testing import LocalServer
 
 # Not importorskip(): that also skips where g4f is there and something that it needs is not.
@@ -81,20 +80,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
     with LocalServer() as server:
         monkeypatch.setenv("AICHATFREE_BASE_URL", server.url)
         yield server
-
-
-class Endless:
-    """A responder that says one word and then waits until its client has gone."""
-
-    def __init__(self) -> None:
-        self.left = threading.Event()
-
-    async def __call__(self, messages: tuple[ChatMessage, ...]) -> AsyncGenerator[str, None]:
-        try:
-            yield "Once"
-            await anyio.sleep_forever()
-        finally:
-            self.left.set()
 
 
 def new_async_client(**options: Any) -> Any:
