@@ -1,0 +1,81 @@
+"""What the rows of the reliability report share: how many cases a run makes, and the check after each of them.
+
+Without an option a quick part of each row runs, with the other tests. ``--full`` runs all of it, and ``--report FILE``
+writes what was measured into that page; ``nox -s torture`` gives both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import hygiene
+import hypothesis  # noqa: F401 - here, as on import it looks for referrers, which what is frozen is not among
+import pytest
+from cases import Cases
+from report import Row, write_report
+
+_ROWS: pytest.StashKey[dict[str, Row]] = pytest.StashKey()
+_RUN: pytest.StashKey[Cases] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run all cases of every row, not the quick part")
+    parser.addoption("--report", metavar="FILE", help="write the table of what was measured into this page")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_ROWS] = {}
+    config.addinivalue_line("markers", "full: a case that only --full runs")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("full", default=False):
+        return
+    left = [item for item in items if item.get_closest_marker("full") is None]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(left)])
+    items[:] = left
+
+
+@pytest.fixture
+def cases(request: pytest.FixtureRequest) -> Cases:
+    made = Cases(bool(request.config.getoption("full", default=False)))
+    request.node.stash[_RUN] = made
+    return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def frozen() -> None:
+    hygiene.freeze()
+
+
+@pytest.fixture(autouse=True)
+def left_unharmed(clean_environment: None) -> Iterator[None]:
+    """Every test of a row is a case itself."""
+    with hygiene.unharmed():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    row = _row(item)
+    row.seconds += report.duration
+    if call.when == "call":
+        made = item.stash.get(_RUN, None)
+        row.run += made.run if made is not None and made.run else 1
+    if report.failed:
+        row.failed += 1
+    return report
+
+
+def _row(item: pytest.Item) -> Row:
+    name = item.module.ROW  # type: ignore[attr-defined]
+    return item.config.stash[_ROWS].setdefault(name, Row(name))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    page = session.config.getoption("report", default=None)
+    if page:
+        write_report(Path(page), list(session.config.stash[_ROWS].values()))

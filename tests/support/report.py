@@ -1,0 +1,50 @@
+"""The table of docs/reliability.md, written from what a run measured."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from attrs import define
+
+# Between these two lines of the page stands what is measured; nothing there is typed by hand.
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+LIBRARIES = ("httpx", "httpx2", "anyio", "trio")
+
+
+@define
+class Row:
+    """One area, and what became of its cases."""
+
+    name: str
+    run: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
+def machine() -> str:
+    """Return what the run was made on."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return (
+        f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} on {platform.machine()}, "
+        f"{os.cpu_count()} cores; {libraries}"
+    )
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as a table of Markdown."""
+    lines = ["| area | cases run | cases failed | seconds |", "|---|--:|--:|--:|"]
+    lines += [f"| {row.name} | {row.run:,} | {row.failed:,} | {row.seconds:,.0f} |" for row in rows]
+    return "\n".join(lines)
+
+
+def write_report(page: Path, rows: list[Row]) -> None:
+    """Put the table, the day and the machine between the two marks of ``page``."""
+    before, _, rest = page.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    measured = f"{BEGIN}\n\nMeasured on {today}: {machine()}.\n\n{table(rows)}\n\n{END}"
+    page.write_text(before + measured + after, "utf-8")
