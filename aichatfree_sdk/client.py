@@ -16,6 +16,7 @@ from .config import Timeout
 from .conversation import Conversation, Prompt
 from .core.actions import CloseResponse, Fail, Finish, SendRequest, StartAttempt
 from .core.exchange import Exchange
+from .core.limits import Limits
 from .core.response import parse_password_reply
 from .core.retry import RetryPolicy
 from .errors import AIChatFreeError
@@ -42,6 +43,7 @@ class Stream(BaseStream):
         self._chunks: Iterator[bytes] = iter(())
         self._winding_up = threading.RLock()
         self._wake = threading.Event()
+        self._limits: Limits | None = None  # of the attempt that is under way
 
     def __iter__(self) -> Self:
         return self
@@ -73,8 +75,7 @@ class Stream(BaseStream):
     def close(self) -> None:
         """End the stream; it may be called again, and from another thread.
 
-        A reader in another thread gets an error: at once where it waits for the rest of an answer, and where it still
-        waits for the answer's first byte, when that comes or its clock runs out.
+        A reader in another thread gets an error at once; where it is still connecting, when that has ended.
         """
         # The reader sets _reading and then looks at _closing; this sets _closing and then looks at _reading. So at
         # least one of the two sees the other, and the reader, if there is one, does the work.
@@ -83,6 +84,8 @@ class Stream(BaseStream):
             self._wind_up()
             return
         self._wake.set()
+        if self._limits is not None:
+            self._limits.expire()
         if self._response is not None:
             self._response.close()
 
@@ -131,6 +134,9 @@ class Stream(BaseStream):
 
     def _send(self, exchange: Exchange, action: SendRequest) -> None:
         self._log_request(action.request)
+        self._limits = action.limits
+        if self._closing:  # by another thread, which did not find the limits yet
+            self._limits.expire()
         try:
             self._response = self._transport.open(action.request, action.limits)
         except TransportFailure as failure:
@@ -284,8 +290,8 @@ class Client(BaseClient[Transport]):
     def close(self) -> None:
         """Close the connections; it may be called again.
 
-        Close open streams first: one that another thread still reads ends with an error, at the latest when a clock of
-        its runs out. A transport or HTTP client that was given to this client is left open.
+        A stream that another thread still reads ends with an error. A transport or HTTP client that was given to this
+        client is left open, and such streams with it.
         """
         self._closed = True
         if self._owns_transport:

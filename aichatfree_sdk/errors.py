@@ -6,6 +6,7 @@
     ├── InvalidArgumentError (also ValueError)      you: an argument, before any I/O
     │   └── UnsupportedModelError                       a model this deployment does not serve
     ├── ClientClosedError                           you: the client was closed
+    ├── ClientBoundError                            you: the client is another event loop's, or another process's
     ├── ConversationBusyError                       you: two turns at once on one conversation
     ├── ConversationFileError (also ValueError)     a conversation file that cannot be read as one
     ├── APIStatusError                              the server answered, with a status that is no answer
@@ -92,6 +93,10 @@ class UnsupportedModelError(InvalidArgumentError):
 
 class ClientClosedError(AIChatFreeError):
     """The client, or the HTTP client given to it, was closed before the request."""
+
+
+class ClientBoundError(AIChatFreeError):
+    """The client's connections belong to another event loop, or to the process that this one was forked from."""
 
 
 class ConversationBusyError(AIChatFreeError):

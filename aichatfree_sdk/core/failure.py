@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..errors import (
     AIChatFreeError,
+    ClientBoundError,
     ClientClosedError,
     ConnectError,
     ConnectTimeoutError,
@@ -34,6 +35,7 @@ class FailureKind(Enum):
     BROKEN = "broken"  # the connection ended in the middle
     MALFORMED = "malformed"  # what came is not HTTP
     CLOSED = "closed"  # the HTTP client was closed
+    BOUND = "bound"  # its connections are another event loop's, or another process's
 
 
 class TransportFailure(PicklableError):  # noqa: N818 - it is no error yet: the exchange makes one of it
@@ -71,8 +73,8 @@ def network_error(
         has_text: True once text was handed on.
     """
     detail = f" ({failure.detail})" if failure.detail else ""
-    if failure.kind is FailureKind.CLOSED:
-        return ClientClosedError(f"the client is closed{detail}: make a new one")
+    if failure.kind in (FailureKind.CLOSED, FailureKind.BOUND):
+        return client_error(failure.kind, failure.detail)
     if failure.kind in _TIMEOUTS:
         return _timeout_error(failure.kind, base_url, timeout, ran_out)
     if failure.kind is FailureKind.CONNECT:
@@ -83,6 +85,13 @@ def network_error(
         kept = "the text so far is in partial_text; " if has_text else ""
         return StreamInterruptedError(f"{base_url}: the connection broke in the answer{detail}: {kept}ask again")
     return TransportError(f"{base_url}: the connection broke before an answer began{detail}: ask again")
+
+
+def client_error(kind: FailureKind, detail: str = "") -> AIChatFreeError:
+    """Return the error of a client that cannot be used: it is closed, or bound to where it was used before."""
+    if kind is FailureKind.CLOSED:
+        return ClientClosedError("the client is closed: make a new one")
+    return ClientBoundError(f"the client was used elsewhere before ({detail}): make one in each event loop and process")
 
 
 def _timeout_error(kind: FailureKind, url: str, timeout: Timeout, ran_out: RanOut) -> AIChatFreeError:

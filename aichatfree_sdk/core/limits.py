@@ -10,6 +10,10 @@ from attrs import define, field
 _SHORTEST = 0.001
 
 
+def _nobody_waits() -> None:
+    pass
+
+
 @define(eq=False)
 class Limits:
     """The clocks that run during one attempt; the exchange moves them as the answer proceeds.
@@ -19,12 +23,14 @@ class Limits:
         connect: seconds for a free connection, and again for making one; None is no limit.
         idle: seconds that one wait for bytes may take; None is no limit.
         deadline: when the attempt has to be over, on ``clock``; None is never.
+        wake: ends the wait that is going on in another thread; a blocking transport sets it.
     """
 
     clock: Callable[[], float] = field(repr=False)
     connect: float | None = None
     idle: float | None = None
     deadline: float | None = None
+    wake: Callable[[], None] = field(default=_nobody_waits, repr=False)
 
     def wait(self) -> float | None:
         """Return how many seconds a wait for bytes that begins now may take; None is for ever."""
@@ -34,6 +40,11 @@ class Limits:
     def connect_wait(self) -> float | None:
         """Return how many seconds a wait for a connection that begins now may take; None is for ever."""
         return self.connect if self.deadline is None else self._until_deadline(self.connect)
+
+    def expire(self) -> None:
+        """Let no wait last any longer: neither the next one nor, from another thread, the one that is going on."""
+        self.deadline = float("-inf")  # first: a wait that is not woken begins after this and is over at once
+        self.wake()
 
     def _until_deadline(self, seconds: float | None) -> float:
         assert self.deadline is not None  # noqa: S101 - both callers have just looked

@@ -13,21 +13,26 @@ timeouts hold, the longest of ours for each wait.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
+import os
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextvars import ContextVar
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.lowlevel
 import httpx
 from attrs import define, field
 
 from ..core.decoder import Cut
-from ..core.failure import FailureKind, TransportFailure
+from ..core.failure import FailureKind, TransportFailure, client_error
 from ..core.limits import Limits
 from ..core.request import Request
 from ..core.response import ResponseHead
@@ -35,6 +40,9 @@ from ..errors import InvalidArgumentError
 
 # Closing a connection sends a few bytes at most; a peer that does not take them is not waited for.
 _CLOSING_SECONDS = 2.0
+# How much is sent between two looks at the clock: one send of the operating system's, whose timeout httpx renews.
+_PIECE = 65_536
+_T = TypeVar("_T")
 
 
 @define(eq=False)
@@ -43,8 +51,13 @@ class _Wire:
 
     limits: Limits
     host: str  # where the request is to go
+    blocking: bool
     fresh: bool = False  # the connection was opened for this request
     sent: bool = False  # the request got as far as a connection
+    alone: bool = False  # the connection is this request's alone: HTTP/1
+    stream: Any = None  # the network stream that the request was written to
+    closing: bool = False  # the client is being closed
+    process: int = field(factory=os.getpid)
     tapped: bool = False  # we can tell whether a byte of the response came
     received: bool = False  # one came
     raw: bytes = b""  # what the last read from the network brought
@@ -54,7 +67,7 @@ class _Wire:
     def attach(self, response: Any) -> None:
         """Make the response's connection, if it is a tapped one that it has for itself, follow the limits."""
         tap = getattr(response.extensions.get("network_stream"), "read", None)
-        if isinstance(tap, _Tap) and response.http_version.startswith("HTTP/1"):
+        if isinstance(tap, _Tap) and self.alone:
             tap.wire = self
             self.tap = tap
 
@@ -72,6 +85,16 @@ class _Wire:
         if self.tap is not None:
             self.tap.wire = None
             self.tap = None
+        self.stream = None
+
+    def hang_up(self) -> None:
+        """Fail whatever wait for the connection goes on in another thread: closing its socket would not wake it."""
+        stream = self.stream  # another thread may take it away
+        sock = None if stream is None or not self.alone else stream.get_extra_info("socket")
+        # A forked child has the same connection, and shall not end its parent's answer.
+        if isinstance(sock, socket.socket) and self.process == os.getpid():
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     @property
     def stale(self) -> bool:
@@ -107,15 +130,21 @@ class _AsyncTap(_Tap):
         return wire.raw
 
 
-def _bounded_write(write: Callable[..., Any]) -> Callable[..., Any]:
-    def bounded(buffer: bytes, timeout: float | None = None) -> Any:
+def _tapped_write(stream: Any) -> Callable[..., Any]:
+    write = stream.write
+
+    def tapped(buffer: bytes, timeout: float | None = None) -> Any:
         wire = _opening.get()
         if wire is None:
             return write(buffer, timeout)
-        wire.tapped = True
+        wire.tapped, wire.stream = True, stream
+        if wire.blocking:
+            for start in range(0, len(buffer), _PIECE):
+                write(buffer[start : start + _PIECE], wire.limits.wait())
+            return None
         return write(buffer, wire.limits.wait())
 
-    return bounded
+    return tapped
 
 
 def _observe(wire: _Wire, tap: type[_Tap], event: str, info: dict[str, Any]) -> None:
@@ -124,11 +153,13 @@ def _observe(wire: _Wire, tap: type[_Tap], event: str, info: dict[str, Any]) -> 
         wire.fresh = True
         stream = info["return_value"]
         stream.read = tap(stream.read)
-        stream.write = _bounded_write(stream.write)
-    elif event.endswith("connect_tcp.started"):
-        wire.peer = f"{info['host']}:{info['port']}"
+        stream.write = _tapped_write(stream)
+    elif event.endswith(("connect_tcp.started", "start_tls.started")):
+        # These are the very arguments of what starts now: time was spent since httpx was told, on a free connection.
+        info["timeout"] = wire.limits.connect_wait()
+        wire.peer = f"{info['host']}:{info['port']}" if "host" in info else wire.peer
     elif event.endswith("send_request_headers.started"):
-        wire.sent = True
+        wire.sent, wire.alone = True, event.startswith("http11.")
 
 
 def _library_of(client: object) -> ModuleType:
@@ -192,6 +223,8 @@ def _translating(library: ModuleType, wire: _Wire) -> Generator[None]:
     try:
         yield
     except _caught(library) as error:
+        if wire.closing:
+            raise TransportFailure(FailureKind.CLOSED) from None
         with contextlib.suppress(AttributeError):
             error.request = None  # type: ignore[attr-defined] # it holds the body, which holds the password
         kind, detail = _kind_of(error, library, wire), str(error) or type(error).__name__
@@ -224,13 +257,18 @@ def _caught(library: ModuleType) -> tuple[type[Exception], ...]:
     return (library.HTTPError, library.InvalidURL, library.StreamError, OSError, anyio.ClosedResourceError)
 
 
+_FORKED = "its http_client has connections of the process that this one was forked from"
+_ANOTHER_LOOP = "its connections are those of another event loop"
+
+
 class _Response:
-    def __init__(self, response: Any, library: ModuleType, wire: _Wire) -> None:
+    def __init__(self, response: Any, library: ModuleType, wire: _Wire, release: Callable[[_Wire], None]) -> None:
         self.head = _head(response)
         self.chunks = self._read()
         self._response = response
         self._library = library
         self._wire = wire
+        self._release = release
         self._ended = False
 
     def _read(self) -> Generator[bytes]:
@@ -238,17 +276,14 @@ class _Response:
             # The stream itself, not iter_raw(): it is the same bytes with fewer generators around them.
             for chunk in self._response.stream:
                 yield self._wire.piece(chunk)
+        if self._wire.closing:  # an end that looks like the server's, from inside
+            raise TransportFailure(FailureKind.CLOSED)
         self._ended = True
 
     def close(self) -> None:
-        stream = self._response.extensions.get("network_stream")
-        if not self._ended and stream is not None and self._wire.tap is not None:
-            # Closing a socket does not wake a thread that waits in recv() on it; shutting it down does.
-            sock = stream.get_extra_info("socket")
-            if isinstance(sock, socket.socket):
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
-        self._wire.detach()
+        if not self._ended:
+            self._wire.hang_up()
+        self._release(self._wire)
         with contextlib.suppress(*_caught(self._library)):
             self._response.close()
 
@@ -267,30 +302,58 @@ class HttpxTransport:
 
     def __init__(self, http_client: object = None, *, proxy: str | None = None, max_connections: int = 100) -> None:
         self._owned = http_client is None
+        self._make = functools.partial(_make_client, httpx.Client, proxy, max_connections)
         if http_client is None:
-            http_client = _make_client(httpx.Client, proxy, max_connections)
+            http_client = self._make()
         self._library = _check_client(http_client, "Client")
         self._client: Any = http_client
+        self._wires: set[_Wire] = set()  # the requests that are under way
+        self._process: int | None = None  # whose connections these are; set when there may be some
+        self._inherited: list[Any] = []
 
     def open(self, request: Request, limits: Limits) -> _Response:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
+        self._check_process()
         if self._client.is_closed:
             raise TransportFailure(FailureKind.CLOSED)
-        wire = _Wire(limits, _host(request))
+        wire = _Wire(limits, _host(request), blocking=True)
+        limits.wake = wire.hang_up
+        self._wires.add(wire)
         token = _opening.set(wire)
         try:
             with _translating(self._library, wire):
                 built = self._client.build_request(**_to_httpx(request, limits, self._tracer(wire)))
                 response = self._client.send(built, stream=True, follow_redirects=False)
+        except BaseException:
+            self._release(wire)
+            raise
         finally:
             _opening.reset(token)
         wire.attach(response)
-        return _Response(response, self._library, wire)
+        return _Response(response, self._library, wire, self._release)
+
+    def _release(self, wire: _Wire) -> None:
+        wire.detach()
+        self._wires.discard(wire)
 
     def close(self) -> None:
-        """Close every connection, unless the client was given to us."""
-        if self._owned:
-            self._client.close()
+        """Close every connection, those of answers on their way too, unless the client was given to us."""
+        if not self._owned:
+            return
+        for wire in list(self._wires):
+            wire.closing = True
+            wire.limits.expire()
+        self._client.close()
+
+    def _check_process(self) -> None:
+        process = os.getpid()
+        if self._process not in (None, process):
+            if not self._owned:
+                raise TransportFailure(FailureKind.BOUND, _FORKED)
+            # Not closed, but kept: another thread of the parent's may have held the pool's lock at the fork.
+            self._inherited.append((self._client, self._wires))
+            self._client, self._wires = self._make(), set()
+        self._process = process
 
     @staticmethod
     def _tracer(wire: _Wire) -> Callable[[str, dict[str, Any]], None]:
@@ -298,7 +361,16 @@ class HttpxTransport:
 
 
 class _AsyncResponse:
-    def __init__(self, response: Any, library: ModuleType, wire: _Wire, release: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        response: Any,
+        library: ModuleType,
+        wire: _Wire,
+        release: Callable[[_Wire], None],
+        lost: deque[_AsyncResponse],
+    ) -> None:
+        self._closed = False
+        self._lost = lost
         self.head = _head(response)
         self.chunks = self._read() if wire.tap is not None else self._read_untapped()
         self._response = response
@@ -306,7 +378,6 @@ class _AsyncResponse:
         self._wire = wire
         self._release = release
         self._stream = aiter(response.stream)
-        self._closed = False
 
     async def _read(self) -> AsyncGenerator[bytes]:
         with _translating(self._library, self._wire):
@@ -331,15 +402,23 @@ class _AsyncResponse:
             return
         self._closed = True
         try:
-            with anyio.move_on_after(_CLOSING_SECONDS, shield=True), contextlib.suppress(*_caught(self._library)):
-                await self._response.aclose()
-                # "Already running": somebody is reading, or the loop is closing all generators; that ends them, too.
-                with contextlib.suppress(RuntimeError):
-                    await self.chunks.aclose()
-                    await self._unwind()
+            with anyio.CancelScope(shield=True):
+                await _apart(self._close)
         finally:
-            self._wire.detach()
-            self._release()
+            self._release(self._wire)
+
+    async def _close(self) -> None:
+        with anyio.move_on_after(_CLOSING_SECONDS, shield=True), contextlib.suppress(*_caught(self._library)):
+            await self._response.aclose()
+            # "Already running": somebody is reading, or the loop is closing all generators; that ends them, too.
+            with contextlib.suppress(RuntimeError):
+                await self.chunks.aclose()
+                await self._unwind()
+
+    def __del__(self) -> None:
+        # Nothing can be awaited here, and no other thread's event loop be touched.
+        if not self._closed:
+            self._lost.append(self)
 
     async def _unwind(self) -> None:
         """Run httpx's nested generators to their end.
@@ -350,6 +429,36 @@ class _AsyncResponse:
         """
         async for _ in self._stream:
             pass
+
+
+async def _apart(
+    call: Callable[[], Awaitable[_T]],
+    scope: anyio.CancelScope | None = None,
+    undo: Callable[[_T], Awaitable[None]] | None = None,
+) -> _T:
+    """Await ``call()``, on asyncio in a task of its own.
+
+    asyncio's ``task.cancel()`` gets through every shield of httpcore's and strikes its pool in the middle of its
+    bookkeeping, which loses a connection for good (https://github.com/encode/httpcore/issues/961). So it strikes here,
+    and ``scope``, which the call enters, is cancelled instead; without one the call comes to its end. What it returned
+    all the same goes to ``undo``.
+    """
+    if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
+        return await call()
+    task = asyncio.ensure_future(call())
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        if scope is not None:
+            scope.cancel()
+        with anyio.CancelScope(shield=True):
+            while not task.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([task])
+            if task.exception() is None and undo is not None:
+                await undo(task.result())
+        raise
+    return task.result()
 
 
 class _Once:
@@ -407,23 +516,36 @@ class AsyncHttpxTransport:
         # httpcore's pool loses connections for good when requests that wait in it are cancelled
         # (https://github.com/encode/httpcore/issues/1093), so they wait here.
         self._limiter = anyio.CapacityLimiter(max_connections)
+        self._wires: set[_Wire] = set()  # the requests that are under way
+        self._lost: deque[_AsyncResponse] = deque()  # dropped unclosed, by whichever thread collected the garbage
+        self._loop: object = None  # whose connections these are; set when there may be some
 
     async def open(self, request: Request, limits: Limits) -> _AsyncResponse:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
-        wire = _Wire(limits, _host(request))
+        if self._bound_elsewhere():
+            raise TransportFailure(FailureKind.BOUND, _ANOTHER_LOOP)
+        await self._close_lost()
+        wire = _Wire(limits, _host(request), blocking=False)
         with anyio.move_on_after(limits.connect_wait()) as scope:
             await self._limiter.acquire_on_behalf_of(wire)
         if scope.cancelled_caught:
             raise TransportFailure(FailureKind.POOL_TIMEOUT)
+        self._wires.add(wire)
         try:
-            response = await self._send(request, wire)
+            scope = anyio.move_on_after(limits.wait())
+            response = await _apart(lambda: self._send(request, wire, scope), scope, self._drop)
         except BaseException:
-            self._limiter.release_on_behalf_of(wire)
+            self._release(wire)
             raise
         wire.attach(response)
-        return _AsyncResponse(response, self._library, wire, lambda: self._limiter.release_on_behalf_of(wire))
+        return _AsyncResponse(response, self._library, wire, self._release, self._lost)
 
-    async def _send(self, request: Request, wire: _Wire) -> Any:
+    def _release(self, wire: _Wire) -> None:
+        wire.detach()
+        self._wires.discard(wire)
+        self._limiter.release_on_behalf_of(wire)
+
+    async def _send(self, request: Request, wire: _Wire, scope: anyio.CancelScope) -> Any:
         if self._client.is_closed:
             raise TransportFailure(FailureKind.CLOSED)
 
@@ -432,7 +554,7 @@ class AsyncHttpxTransport:
 
         token = _opening.set(wire)
         try:
-            with _translating(self._library, wire), anyio.move_on_after(wire.limits.wait()):
+            with _translating(self._library, wire), scope:
                 built = self._client.build_request(**_to_httpx(request, wire.limits, trace))
                 built.stream = self._body(request.body)
                 return await self._client.send(built, stream=True, follow_redirects=False)
@@ -440,8 +562,26 @@ class AsyncHttpxTransport:
             _opening.reset(token)
         raise TransportFailure(FailureKind.TIMEOUT)
 
+    async def _drop(self, response: Any) -> None:
+        with anyio.CancelScope(shield=True):
+            await _apart(response.aclose)
+
+    async def _close_lost(self) -> None:
+        while self._lost:
+            await self._lost.popleft().aclose()
+
+    def _bound_elsewhere(self) -> bool:
+        loop = anyio.lowlevel.current_token()
+        self._loop = self._loop or loop
+        return self._loop != loop
+
     async def aclose(self) -> None:
         """Close every connection, unless the client was given to us."""
+        if self._bound_elsewhere():
+            raise client_error(FailureKind.BOUND, _ANOTHER_LOOP)
+        await self._close_lost()
         if self._owned:
+            for wire in self._wires:
+                wire.closing = True
             with anyio.CancelScope(shield=True):
-                await self._client.aclose()
+                await _apart(self._client.aclose)
