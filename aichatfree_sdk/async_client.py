@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import anyio
 
+from .cancellation import apart
 from .client_base import BaseClient, BaseStream
 from .config import Timeout
 from .conversation import Conversation, Prompt
@@ -84,7 +85,7 @@ class AsyncStream(BaseStream):
         if self._scope is not None:
             self._scope.cancel()
         if self._response is not None:
-            await self._response.aclose()  # wakes the reader, which does the rest
+            await apart(self._response.aclose)  # wakes the reader, which does the rest
         await self._reader_left.wait()
 
     async def _read(self) -> str:
@@ -113,13 +114,14 @@ class AsyncStream(BaseStream):
         if self._closing:
             exchange.abandon()
         action = exchange.action
-        if isinstance(action, (StartAttempt, SendRequest)):
-            with anyio.CancelScope() as self._scope:
-                await self._go(exchange, action)
-            self._scope = None
+        if isinstance(action, StartAttempt):
+            await self._start(exchange, action)
+        elif isinstance(action, SendRequest):
+            self._scope = anyio.CancelScope()
+            await apart(lambda: self._send(exchange, action), self._scope)
         elif isinstance(action, CloseResponse):
             if self._response is not None:
-                await self._response.aclose()
+                await apart(self._response.aclose)
             exchange.closed()
         elif isinstance(action, Finish):
             self._finish(action.reply)
@@ -128,47 +130,43 @@ class AsyncStream(BaseStream):
             raise action.error
         return ""
 
-    async def _go(self, exchange: Exchange, action: StartAttempt | SendRequest) -> None:
-        if isinstance(action, StartAttempt):
-            self._log_attempt(action)
+    async def _start(self, exchange: Exchange, action: StartAttempt) -> None:
+        self._log_attempt(action)
+        with anyio.CancelScope() as self._scope:
             if action.delay:
                 await anyio.sleep(action.delay)
             exchange.attempt_started(time_ms=time.time_ns() // 1_000_000, jitter=random.random())  # noqa: S311
-            return
+
+    async def _send(self, exchange: Exchange, action: SendRequest) -> None:
+        assert self._scope is not None  # noqa: S101 - made by the only caller
         self._log_request(action.request)
         try:
-            self._response = await self._transport.open(action.request, action.limits)
+            with self._scope:
+                self._response = await self._transport.open(action.request, action.limits)
+                self._log_response(self._response.head)
+                self._chunks = self._response.chunks
+                exchange.response_started(self._response.head)
         except TransportFailure as failure:
             if not self._closing:
                 exchange.transport_failed(failure)
-        else:
-            self._log_response(self._response.head)
-            self._chunks = self._response.chunks
-            exchange.response_started(self._response.head)
 
     async def _wind_up(self) -> None:
         """Bring the stream to its end from wherever it is, without raising but for a cancellation of asyncio's own."""
-        try:
-            with anyio.CancelScope(shield=True):
-                async with self._winding_up:
-                    await self._close_and_end()
-        finally:
-            # task.cancel() gets through any shield of anyio's; the conversation is free all the same.
-            if not self._ended:
-                self._work.interrupt(self.text)
-                self._ended = True
+        with anyio.CancelScope(shield=True):
+            await apart(self._close_and_end)
 
     async def _close_and_end(self) -> None:
-        if self._exchange is None:
-            self._work.interrupt("")
-            self._ended = True
-            return
-        self._exchange.abandon()
-        while not self._ended:
-            with contextlib.suppress(AIChatFreeError):
-                await self._step()
-        if self._response is not None:  # a cancellation may have struck before the exchange knew of it
-            await self._response.aclose()
+        async with self._winding_up:
+            if self._exchange is None:
+                self._work.interrupt("")
+                self._ended = True
+                return
+            self._exchange.abandon()
+            while not self._ended:
+                with contextlib.suppress(AIChatFreeError):
+                    await self._step()
+            if self._response is not None:  # a cancellation may have struck before the exchange knew of it
+                await self._response.aclose()
 
     async def __aenter__(self) -> Self:
         self._check_sole_reader()
@@ -279,7 +277,7 @@ class AsyncClient(BaseClient[AsyncTransport]):
         """
         self._closed = True
         if self._owns_transport:
-            await self._transport.aclose()
+            await apart(self._transport.aclose)
 
     async def __aenter__(self) -> Self:
         self._check_open()

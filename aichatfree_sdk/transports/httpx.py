@@ -20,10 +20,10 @@ import os
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import ContextVar
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -31,6 +31,7 @@ import anyio.lowlevel
 import httpx
 from attrs import define, field
 
+from ..cancellation import apart
 from ..core.decoder import Cut
 from ..core.failure import FailureKind, TransportFailure, client_error
 from ..core.limits import Limits
@@ -42,7 +43,6 @@ from ..errors import InvalidArgumentError
 _CLOSING_SECONDS = 2.0
 # How much is sent between two looks at the clock: one send of the operating system's, whose timeout httpx renews.
 _PIECE = 65_536
-_T = TypeVar("_T")
 
 
 @define(eq=False)
@@ -57,6 +57,7 @@ class _Wire:
     alone: bool = False  # the connection is this request's alone: HTTP/1
     stream: Any = None  # the network stream that the request was written to
     closing: bool = False  # the client is being closed
+    give_up: Callable[[], Coroutine[Any, Any, None]] | None = None  # closes the response
     process: int = field(factory=os.getpid)
     tapped: bool = False  # we can tell whether a byte of the response came
     received: bool = False  # one came
@@ -85,7 +86,7 @@ class _Wire:
         if self.tap is not None:
             self.tap.wire = None
             self.tap = None
-        self.stream = None
+        self.stream = self.give_up = None
 
     def hang_up(self) -> None:
         """Fail whatever wait for the connection goes on in another thread: closing its socket would not wake it."""
@@ -125,7 +126,13 @@ class _Tap:
 @define(eq=False)
 class _AsyncTap(_Tap):
     async def read_for(self, wire: _Wire, max_bytes: int) -> Any:
-        wire.raw = await self.read(max_bytes, wire.limits.wait())
+        try:
+            wire.raw = await self.read(max_bytes, wire.limits.wait())
+        except asyncio.CancelledError:
+            # What httpcore does on its way up from here is lost if a second one strikes; so it finds it done.
+            if wire.give_up is not None:
+                await apart(wire.give_up)
+            raise
         wire.received = wire.received or bool(wire.raw)
         return wire.raw
 
@@ -378,6 +385,7 @@ class _AsyncResponse:
         self._wire = wire
         self._release = release
         self._stream = aiter(response.stream)
+        wire.give_up = self.aclose
 
     async def _read(self) -> AsyncGenerator[bytes]:
         with _translating(self._library, self._wire):
@@ -402,13 +410,13 @@ class _AsyncResponse:
             return
         self._closed = True
         try:
-            with anyio.CancelScope(shield=True):
-                await _apart(self._close)
+            with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
+                await self._close()
         finally:
             self._release(self._wire)
 
     async def _close(self) -> None:
-        with anyio.move_on_after(_CLOSING_SECONDS, shield=True), contextlib.suppress(*_caught(self._library)):
+        with contextlib.suppress(*_caught(self._library)):
             await self._response.aclose()
             # "Already running": somebody is reading, or the loop is closing all generators; that ends them, too.
             with contextlib.suppress(RuntimeError):
@@ -429,36 +437,6 @@ class _AsyncResponse:
         """
         async for _ in self._stream:
             pass
-
-
-async def _apart(
-    call: Callable[[], Awaitable[_T]],
-    scope: anyio.CancelScope | None = None,
-    undo: Callable[[_T], Awaitable[None]] | None = None,
-) -> _T:
-    """Await ``call()``, on asyncio in a task of its own.
-
-    asyncio's ``task.cancel()`` gets through every shield of httpcore's and strikes its pool in the middle of its
-    bookkeeping, which loses a connection for good (https://github.com/encode/httpcore/issues/961). So it strikes here,
-    and ``scope``, which the call enters, is cancelled instead; without one the call comes to its end. What it returned
-    all the same goes to ``undo``.
-    """
-    if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
-        return await call()
-    task = asyncio.ensure_future(call())
-    try:
-        await asyncio.wait([task])
-    except asyncio.CancelledError:
-        if scope is not None:
-            scope.cancel()
-        with anyio.CancelScope(shield=True):
-            while not task.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([task])
-            if task.exception() is None and undo is not None:
-                await undo(task.result())
-        raise
-    return task.result()
 
 
 class _Once:
@@ -532,8 +510,7 @@ class AsyncHttpxTransport:
             raise TransportFailure(FailureKind.POOL_TIMEOUT)
         self._wires.add(wire)
         try:
-            scope = anyio.move_on_after(limits.wait())
-            response = await _apart(lambda: self._send(request, wire, scope), scope, self._drop)
+            response = await self._send(request, wire)
         except BaseException:
             self._release(wire)
             raise
@@ -545,7 +522,7 @@ class AsyncHttpxTransport:
         self._wires.discard(wire)
         self._limiter.release_on_behalf_of(wire)
 
-    async def _send(self, request: Request, wire: _Wire, scope: anyio.CancelScope) -> Any:
+    async def _send(self, request: Request, wire: _Wire) -> Any:
         if self._client.is_closed:
             raise TransportFailure(FailureKind.CLOSED)
 
@@ -554,17 +531,13 @@ class AsyncHttpxTransport:
 
         token = _opening.set(wire)
         try:
-            with _translating(self._library, wire), scope:
+            with _translating(self._library, wire), anyio.move_on_after(wire.limits.wait()):
                 built = self._client.build_request(**_to_httpx(request, wire.limits, trace))
                 built.stream = self._body(request.body)
                 return await self._client.send(built, stream=True, follow_redirects=False)
         finally:
             _opening.reset(token)
         raise TransportFailure(FailureKind.TIMEOUT)
-
-    async def _drop(self, response: Any) -> None:
-        with anyio.CancelScope(shield=True):
-            await _apart(response.aclose)
 
     async def _close_lost(self) -> None:
         while self._lost:
@@ -584,4 +557,4 @@ class AsyncHttpxTransport:
             for wire in self._wires:
                 wire.closing = True
             with anyio.CancelScope(shield=True):
-                await _apart(self._client.aclose)
+                await self._client.aclose()

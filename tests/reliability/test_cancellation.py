@@ -1,23 +1,241 @@
-"""Cancellation."""
+"""A stream is stopped at every pass of the event loop that its life takes, in every way there is."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import random
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx
+import httpx2
 import hygiene
 import pytest
+from attrs import define
 from cases import Cases
-from scripted_server import ScriptedServer, answer
+from loop_server import LoopServer, loop_server
+from scripted_server import CHUNKED, Do, Step, answer, chunk, whole
 
-from aichatfree_sdk import AsyncClient
+from aichatfree_sdk import (
+    AsyncClient,
+    BadRequestError,
+    Conversation,
+    Message,
+    RetryPolicy,
+    StreamInterruptedError,
+)
+from aichatfree_sdk.async_client import AsyncStream
 
 ROW = "cancellation"
+DELTAS = ["Once ", "upon ", "a 🙂"]
+TEXT = "".join(DELTAS)
+HISTORY = [Message("user", "a"), Message("assistant", "b")]
+TLS = ssl.create_default_context()
+LIBRARIES = {"httpx": httpx, "httpx2": httpx2}
+BACKENDS = pytest.mark.parametrize("backend", hygiene.BACKENDS)
+LIBRARY = pytest.mark.parametrize("library", ["httpx", pytest.param("httpx2", marks=pytest.mark.full)])
 
 
-@pytest.mark.parametrize("backend", hygiene.BACKENDS)
-def test_smoke(backend: str, cases: Cases) -> None:
-    async def main(url: str) -> None:
-        async with AsyncClient(url) as client:
-            assert (await client.ask("q")).text == "a"
+def script(question: str, before: int) -> Iterable[Step]:
+    """What the server does depends on the first word of the question."""
+    kind = question.split()[0]
+    if kind == "refused":
+        return whole(400, '{"error": {"message": "no"}}')
+    if kind == "retried" and not before:
+        return whole(503)
+    if kind == "endless":
+        return [CHUNKED, *map(chunk, DELTAS), Do.HOLD]
+    if kind == "silent":
+        return [Do.HOLD]
+    return answer(*DELTAS)
 
-    for number in range(cases.choose(2, 50)):
-        with cases.case("smoke", number), ScriptedServer(answer("a")) as server:
-            hygiene.run(main, server.url, backend=backend)
+
+async def read_all(stream: AsyncStream) -> None:
+    async with stream:
+        async for _ in stream:
+            pass
+
+
+async def read_bare(stream: AsyncStream) -> None:
+    async for _ in stream:
+        pass
+
+
+async def leave_early(stream: AsyncStream) -> None:
+    async with stream:
+        async for _ in stream:
+            break
+
+
+# What the server does, and what the reader does with it.
+LIVES: dict[str, tuple[str, Callable[[AsyncStream], Awaitable[None]]]] = {
+    "read to the end": ("answered", read_all),
+    "read without a with block": ("answered", read_bare),
+    "left after a delta": ("answered", leave_early),
+    "left in the middle of an endless answer": ("endless", leave_early),
+    "tried again": ("retried", read_all),
+    "refused": ("refused", read_all),
+    "waiting for more": ("endless", read_all),
+    "waiting for the head": ("silent", read_all),
+}
+
+
+@define
+class Reader:
+    """A task that reads a stream, and what can stop it from outside."""
+
+    stream: AsyncStream
+    scope: anyio.CancelScope
+    task: asyncio.Task[None] | None = None
+    timeout: asyncio.Timeout | None = None
+    done: bool = False
+
+
+async def by_scope(reader: Reader) -> None:
+    reader.scope.cancel()
+
+
+async def by_deadline(reader: Reader) -> None:
+    reader.scope.deadline = anyio.current_time()
+
+
+async def by_closing(reader: Reader) -> None:
+    await reader.stream.aclose()
+
+
+async def by_closing_twice(reader: Reader) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(reader.stream.aclose)
+        group.start_soon(reader.stream.aclose)
+
+
+async def by_closing_and_scope(reader: Reader) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(reader.stream.aclose)
+        await anyio.lowlevel.checkpoint()
+        reader.scope.cancel()
+
+
+async def by_task(reader: Reader) -> None:
+    assert reader.task is not None
+    reader.task.cancel()
+
+
+async def by_task_twice(reader: Reader) -> None:
+    await by_task(reader)
+    await asyncio.sleep(0)
+    await by_task(reader)
+
+
+async def by_timeout(reader: Reader) -> None:
+    if reader.timeout is None:
+        await by_task(reader)  # it has not come so far
+    elif not reader.done:
+        reader.timeout.reschedule(asyncio.get_running_loop().time())
+
+
+ANYWHERE = [by_scope, by_deadline, by_closing, by_closing_twice, by_closing_and_scope]
+ASYNCIO_ONLY = [by_task, by_task_twice, by_timeout]
+WAYS = [(backend, stop) for stop in ANYWHERE for backend in hygiene.BACKENDS]
+WAYS += [("asyncio", stop) for stop in ASYNCIO_ONLY]
+
+
+@contextlib.asynccontextmanager
+async def client_and_server(library: str, connections: int = 1) -> AsyncGenerator[tuple[AsyncClient, LoopServer]]:
+    module: Any = LIBRARIES[library]
+    limits = module.Limits(max_connections=connections, max_keepalive_connections=connections)
+    async with (
+        loop_server(script) as server,
+        module.AsyncClient(verify=TLS, trust_env=False, limits=limits) as http,
+        AsyncClient(
+            server.url, http_client=http, max_connections=connections, retry=RetryPolicy(base_delay=0)
+        ) as client,
+    ):
+        yield client, server
+
+
+async def stopped_after(
+    passes: int, client: AsyncClient, life: str, stop: Callable[[Reader], Awaitable[None]], *, native: bool
+) -> bool:
+    """Run one life, stop it after so many passes of the loop, and return whether it had already ended by itself."""
+    kind, read = LIVES[life]
+    chat = Conversation(messages=HISTORY)
+    reader = Reader(client.stream(f"{kind} {life} {stop.__name__} {passes}", conversation=chat), anyio.CancelScope())
+    outcome: list[str] = []
+
+    async def run() -> None:
+        try:
+            with reader.scope:
+                async with _timeout(reader) if native else contextlib.nullcontext():
+                    await read(reader.stream)
+            outcome.append("stopped" if reader.scope.cancelled_caught else "ended")
+        except (BadRequestError, StreamInterruptedError) as error:
+            outcome.append("ended" if isinstance(error, BadRequestError) else "stopped")
+        except (asyncio.CancelledError, TimeoutError):
+            outcome.append("stopped")
+        reader.done = True
+
+    async def play() -> bool:
+        for _ in range(passes):
+            await anyio.lowlevel.checkpoint()
+        ended = reader.done
+        await stop(reader)
+        return ended
+
+    with anyio.fail_after(30):
+        if native:
+            reader.task = asyncio.create_task(run())
+            ended = await play()
+            # One that is cancelled before its first step never runs.
+            await asyncio.wait([reader.task])
+        else:
+            async with anyio.create_task_group() as group:
+                group.start_soon(run)
+                ended = await play()
+    assert outcome in (["ended"], ["stopped"]) or (native and passes == 0)
+    assert not chat.busy
+    turn = [Message("user", chat.messages[2].content), Message("assistant", TEXT)] if len(chat.messages) > 2 else []
+    assert list(chat.messages) == [*HISTORY, *turn]
+    assert not (turn and kind != "answered" and kind != "retried")
+    return ended
+
+
+@contextlib.asynccontextmanager
+async def _timeout(reader: Reader) -> AsyncIterator[None]:
+    async with asyncio.timeout(None) as reader.timeout:
+        yield
+
+
+def open_things() -> tuple[int, int]:
+    return len(hygiene.tasks()), len(hygiene.open_descriptors())
+
+
+@LIBRARY
+@pytest.mark.parametrize("life", LIVES)
+@pytest.mark.parametrize(("backend", "stop"), WAYS, ids=lambda it: it if isinstance(it, str) else it.__name__)
+def test_a_stream_that_is_stopped_at_every_pass_of_the_loop(
+    backend: str, stop: Callable[[Reader], Awaitable[None]], life: str, library: str, cases: Cases
+) -> None:
+    async def main() -> None:
+        async with client_and_server(library) as (client, server):
+            assert (await client.ask("next")).text == TEXT
+            before = open_things()
+            ended_before_it_was_stopped = 0
+            for passes in range(0, 400, cases.choose(7, 1)):
+                cases.count()
+                ended = await stopped_after(passes, client, life, stop, native=stop in ASYNCIO_ONLY)
+                with anyio.fail_after(10):
+                    assert (await client.ask("next")).text == TEXT, passes
+                await anyio.wait_all_tasks_blocked()
+                assert server.connections == 1, passes
+                assert open_things() == before, passes
+                ended_before_it_was_stopped += ended
+                if ended_before_it_was_stopped == 3 or (passes > 80 and LIVES[life][0] in ("endless", "silent")):
+                    return
+            raise AssertionError("the life of the stream is longer than the passes that were tried")
+
+    hygiene.run(main, backend=backend)

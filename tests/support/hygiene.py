@@ -70,10 +70,10 @@ async def _watched(main: Callable[..., Awaitable[T]], *args: Any) -> T:
     unseen: list[Any] = []
     if not _on_trio():
         asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
-    before = _tasks()
+    before = tasks()
     result = await main(*args)
     gc.collect()  # a generator that is dropped half-read makes asyncio start a task
-    left = _tasks() - before
+    left = tasks() - before
     assert left == set(), left
     assert unseen == [], unseen
     return result
@@ -83,7 +83,7 @@ def _on_trio() -> bool:
     return trio.lowlevel.in_trio_run()
 
 
-def _tasks() -> set[Any]:
+def tasks() -> set[Any]:
     if not _on_trio():
         return set(asyncio.all_tasks())
     root = trio.lowlevel.current_root_task()
