@@ -19,6 +19,7 @@ import functools
 import os
 import socket
 import sys
+import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import ContextVar
@@ -57,7 +58,8 @@ class _Wire:
     alone: bool = False  # the connection is this request's alone: HTTP/1
     stream: Any = None  # the network stream that the request was written to
     closing: bool = False  # the client is being closed
-    give_up: Callable[[], Coroutine[Any, Any, None]] | None = None  # closes the response
+    unread: bool = False  # whoever read the answer was ended before it
+    give_up: Callable[[], Callable[[], Coroutine[Any, Any, None]] | None] = lambda: None  # a weak "close the response"
     process: int = field(factory=os.getpid)
     tapped: bool = False  # we can tell whether a byte of the response came
     received: bool = False  # one came
@@ -86,7 +88,7 @@ class _Wire:
         if self.tap is not None:
             self.tap.wire = None
             self.tap = None
-        self.stream = self.give_up = None
+        self.stream = None
 
     def hang_up(self) -> None:
         """Fail whatever wait for the connection goes on in another thread: closing its socket would not wake it."""
@@ -130,8 +132,9 @@ class _AsyncTap(_Tap):
             wire.raw = await self.read(max_bytes, wire.limits.wait())
         except asyncio.CancelledError:
             # What httpcore does on its way up from here is lost if a second one strikes; so it finds it done.
-            if wire.give_up is not None:
-                await apart(wire.give_up)
+            give_up = wire.give_up()
+            if give_up is not None:
+                await apart(give_up)
             raise
         wire.received = wire.received or bool(wire.raw)
         return wire.raw
@@ -229,6 +232,9 @@ def _translating(library: ModuleType, wire: _Wire) -> Generator[None]:
     """Turn whatever ``library`` raises in the block into TransportFailure."""
     try:
         yield
+    except GeneratorExit:
+        wire.unread = True
+        raise
     except _caught(library) as error:
         if wire.closing:
             raise TransportFailure(FailureKind.CLOSED) from None
@@ -367,53 +373,67 @@ class HttpxTransport:
         return lambda event, info: _observe(wire, _Tap, event, info)
 
 
+class _Chunks:
+    """An async generator of chunks that does not pass for ended when it was closed, as a loop does that ends."""
+
+    def __init__(self, generator: AsyncGenerator[bytes], wire: _Wire) -> None:
+        self.aclose = generator.aclose
+        self._next = generator.__anext__
+        self._wire = wire
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, bytes]:
+        if self._wire.unread:
+            raise TransportFailure(FailureKind.BROKEN, "its event loop has ended")
+        return self._next()
+
+
+async def _read(stream: Any, library: ModuleType, wire: _Wire) -> AsyncGenerator[bytes]:
+    with _translating(library, wire):
+        async for chunk in stream:
+            yield wire.piece(chunk)
+
+
+async def _read_untapped(stream: Any, library: ModuleType, wire: _Wire) -> AsyncGenerator[bytes]:
+    with _translating(library, wire):
+        while True:
+            chunk: bytes | None = None
+            # A scope a chunk costs 5 to 10 us; it is the price of a connection that cannot be tapped.
+            with anyio.move_on_after(wire.limits.wait()) as scope:
+                chunk = await anext(stream, None)
+            if scope.cancelled_caught:
+                raise TransportFailure(FailureKind.TIMEOUT)
+            if chunk is None:
+                return
+            yield chunk
+
+
 class _AsyncResponse:
-    def __init__(
-        self,
-        response: Any,
-        library: ModuleType,
-        wire: _Wire,
-        release: Callable[[_Wire], None],
-        lost: deque[_AsyncResponse],
-    ) -> None:
+    # Nothing that it holds refers to it, so that it ends as soon as its stream is dropped, not with the next garbage.
+    def __init__(self, response: Any, library: ModuleType, wire: _Wire, transport: AsyncHttpxTransport) -> None:
         self._closed = False
-        self._lost = lost
-        self.head = _head(response)
-        self.chunks = self._read() if wire.tap is not None else self._read_untapped()
+        self._transport = transport
         self._response = response
         self._library = library
         self._wire = wire
-        self._release = release
         self._stream = aiter(response.stream)
-        wire.give_up = self.aclose
-
-    async def _read(self) -> AsyncGenerator[bytes]:
-        with _translating(self._library, self._wire):
-            async for chunk in self._stream:
-                yield self._wire.piece(chunk)
-
-    async def _read_untapped(self) -> AsyncGenerator[bytes]:
-        with _translating(self._library, self._wire):
-            while True:
-                chunk: bytes | None = None
-                # A scope a chunk costs 5 to 10 us; it is the price of a connection that cannot be tapped.
-                with anyio.move_on_after(self._wire.limits.wait()) as scope:
-                    chunk = await anext(self._stream, None)
-                if scope.cancelled_caught:
-                    raise TransportFailure(FailureKind.TIMEOUT)
-                if chunk is None:
-                    return
-                yield chunk
+        self.head = _head(response)
+        read = _read if wire.tap is not None else _read_untapped
+        self.chunks = _Chunks(read(self._stream, library, wire), wire)
+        wire.give_up = weakref.WeakMethod(self.aclose)
 
     async def aclose(self) -> None:
         if self._closed:
             return
         self._closed = True
         try:
-            with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
-                await self._close()
+            if not self._transport.bound_elsewhere():  # else there is nobody left who could close it
+                with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
+                    await self._close()
         finally:
-            self._release(self._wire)
+            self._transport.release(self._wire)
 
     async def _close(self) -> None:
         with contextlib.suppress(*_caught(self._library)):
@@ -426,7 +446,7 @@ class _AsyncResponse:
     def __del__(self) -> None:
         # Nothing can be awaited here, and no other thread's event loop be touched.
         if not self._closed:
-            self._lost.append(self)
+            self._transport.lost.append(self)
 
     async def _unwind(self) -> None:
         """Run httpx's nested generators to their end.
@@ -495,12 +515,12 @@ class AsyncHttpxTransport:
         # (https://github.com/encode/httpcore/issues/1093), so they wait here.
         self._limiter = anyio.CapacityLimiter(max_connections)
         self._wires: set[_Wire] = set()  # the requests that are under way
-        self._lost: deque[_AsyncResponse] = deque()  # dropped unclosed, by whichever thread collected the garbage
+        self.lost: deque[_AsyncResponse] = deque()  # dropped unclosed, by whichever thread collected the garbage
         self._loop: object = None  # whose connections these are; set when there may be some
 
     async def open(self, request: Request, limits: Limits) -> _AsyncResponse:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
-        if self._bound_elsewhere():
+        if self.bound_elsewhere():
             raise TransportFailure(FailureKind.BOUND, _ANOTHER_LOOP)
         await self._close_lost()
         wire = _Wire(limits, _host(request), blocking=False)
@@ -512,12 +532,13 @@ class AsyncHttpxTransport:
         try:
             response = await self._send(request, wire)
         except BaseException:
-            self._release(wire)
+            self.release(wire)
             raise
         wire.attach(response)
-        return _AsyncResponse(response, self._library, wire, self._release, self._lost)
+        return _AsyncResponse(response, self._library, wire, self)
 
-    def _release(self, wire: _Wire) -> None:
+    def release(self, wire: _Wire) -> None:
+        """Note that a request is over."""
         wire.detach()
         self._wires.discard(wire)
         self._limiter.release_on_behalf_of(wire)
@@ -540,17 +561,18 @@ class AsyncHttpxTransport:
         raise TransportFailure(FailureKind.TIMEOUT)
 
     async def _close_lost(self) -> None:
-        while self._lost:
-            await self._lost.popleft().aclose()
+        while self.lost:
+            await self.lost.popleft().aclose()
 
-    def _bound_elsewhere(self) -> bool:
+    def bound_elsewhere(self) -> bool:
+        """Return whether another event loop was the first to use this."""
         loop = anyio.lowlevel.current_token()
         self._loop = self._loop or loop
         return self._loop != loop
 
     async def aclose(self) -> None:
         """Close every connection, unless the client was given to us."""
-        if self._bound_elsewhere():
+        if self.bound_elsewhere():
             raise client_error(FailureKind.BOUND, _ANOTHER_LOOP)
         await self._close_lost()
         if self._owned:

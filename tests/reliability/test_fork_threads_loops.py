@@ -1,0 +1,305 @@
+"""Where a client was not made: in a forked child, another thread, another event loop. An answer, or one clear error."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import ssl
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import httpx
+import hygiene
+import pytest
+from cases import Cases
+from scripted_server import CHUNKED, END, Do, ScriptedServer, Step, answer, chunk, head, whole
+
+import aichatfree_sdk as sdk
+from aichatfree_sdk import AsyncClient, Client, Conversation, RetryPolicy, Timeout
+from aichatfree_sdk.testing import LocalServer
+
+ROW = "fork, threads, loops"
+TLS = ssl.create_default_context()
+BACKENDS = pytest.mark.parametrize("backend", hygiene.BACKENDS)
+ENDLESS: list[Step] = [CHUNKED, chunk("one "), chunk("two "), Do.HOLD]
+
+
+def in_a_child(work: Callable[[], str]) -> str:
+    """Return what ``work`` comes to in a forked child that ends like any program, finalizers and all."""
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, about threads and forks: the very thing
+        child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # a hang ends the child, and the answer is then empty
+        try:
+            told = work()
+        except BaseException:
+            told = traceback.format_exc()
+        os.write(writer, told.encode())
+        gc.collect()
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        told = file.read()
+    os.waitpid(child, 0)
+    return told
+
+
+def error_of(ask: Callable[[], object]) -> str:
+    try:
+        return f"answered {ask()!r}"
+    except sdk.AIChatFreeError as error:
+        return type(error).__name__
+
+
+def test_a_client_answers_in_a_forked_child_and_goes_on_in_the_parent() -> None:
+    with LocalServer() as server, Client(server.url) as client:
+        other = client.with_options(model="m")
+        for number in range(3):
+            assert client.ask("parent").text == "You said: parent"
+            told = in_a_child(lambda: client.ask("child").text + other.ask("too", model="m").text)
+            assert told == "You said: childYou said: too", number
+            assert client.ask("parent").text == "You said: parent"
+
+
+def test_an_http_client_that_was_used_before_the_fork_says_so() -> None:
+    with LocalServer() as server, httpx.Client(verify=TLS, trust_env=False) as http:
+        client = Client(server.url, http_client=http)
+        assert in_a_child(lambda: client.ask("not used before").text) == "You said: not used before"
+        client.ask("parent")
+        assert in_a_child(lambda: error_of(lambda: client.ask("child"))) == "ClientBoundError"
+        assert client.ask("parent").text == "You said: parent"
+
+
+def test_an_open_stream_outlives_a_child_that_drops_it() -> None:
+    def drop() -> str:
+        nonlocal stream
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del stream
+            gc.collect()
+        return "dropped"
+
+    dropped = threading.Event()
+
+    def steps() -> Iterator[Step]:
+        yield from (CHUNKED, chunk("one "))
+        dropped.wait(20)
+        yield from (chunk("two"), END)
+
+    with ScriptedServer(steps()) as server, Client(server.url) as client:
+        stream = client.stream("q")
+        assert next(stream) == "one "
+        kept = stream
+        del kept
+        assert in_a_child(drop) == "dropped"
+        dropped.set()
+        assert stream.drain().text == "one two"
+
+
+def test_a_fork_while_other_threads_ask(cases: Cases) -> None:
+    """Whatever lock one of them holds at that moment, the child does not wait for it."""
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def ask(client: Client) -> None:
+        try:
+            while not stop.is_set():
+                client.ask("parent")
+        except BaseException as error:
+            failures.append(error)
+
+    with LocalServer() as server, Client(server.url) as client:
+        threads = [threading.Thread(target=ask, args=(client,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for number in range(cases.choose(5, 200)):
+                cases.count()
+                assert in_a_child(lambda: client.ask("child").text) == "You said: child", number
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(20)
+    assert failures == []
+
+
+@BACKENDS
+def test_an_async_client_in_a_forked_child(backend: str) -> None:
+    with LocalServer() as server:
+        client = AsyncClient(server.url)
+
+        async def ask() -> str:
+            return (await client.ask("q")).text
+
+        async def ask_and_close() -> str:
+            async with client:
+                return await ask()
+
+        assert in_a_child(lambda: anyio.run(ask_and_close, backend=backend)) == "You said: q"
+        anyio.run(ask_and_close, backend=backend)
+        assert in_a_child(lambda: error_of(lambda: anyio.run(ask, backend=backend))) == "ClientClosedError"
+
+
+@pytest.mark.parametrize("second", hygiene.BACKENDS)
+@pytest.mark.parametrize("first", hygiene.BACKENDS)
+def test_an_async_client_belongs_to_the_loop_that_it_was_first_used_in(first: str, second: str) -> None:
+    with ScriptedServer(ENDLESS) as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # what is left open at the end of a loop, which tells so
+        use_in_two_loops(server.url, first, second)
+        gc.collect()
+
+
+def use_in_two_loops(url: str, first: str, second: str) -> None:
+    chat = Conversation()
+    client = AsyncClient(url, timeout=Timeout(idle=5))
+    stream = client.stream("q", conversation=chat)
+
+    async def begin() -> str:
+        return await anext(stream)
+
+    async def rest() -> list[str]:
+        return [delta async for delta in stream]
+
+    assert anyio.run(begin, backend=first) == "one "
+    # The end of the loop has closed what the stream reads from: that is no end of the answer.
+    assert error_of(lambda: anyio.run(rest, backend=second)) == "StreamInterruptedError"
+    assert (chat.messages, chat.busy) == ((), False)
+    assert error_of(lambda: anyio.run(client.ask, "q", backend=second)) == "ClientBoundError"
+    assert error_of(lambda: anyio.run(client.aclose, backend=second)) == "ClientBoundError"
+
+
+@BACKENDS
+def test_an_async_client_in_two_loops_at_once(backend: str) -> None:
+    async def main(url: str) -> None:
+        async with AsyncClient(url) as client:
+            assert (await client.ask("q")).text == "You said: q"
+            told = await anyio.to_thread.run_sync(lambda: error_of(lambda: anyio.run(client.ask, "q", backend=backend)))
+            assert told == "ClientBoundError"
+            assert (await client.ask("q")).text == "You said: q"
+
+    with LocalServer() as server:
+        hygiene.run(main, server.url, backend=backend)
+
+
+@BACKENDS
+def test_a_dropped_async_stream_gives_its_connection_back_to_the_next_request(backend: str, cases: Cases) -> None:
+    number = cases.choose(3, 100)
+
+    async def main(url: str) -> None:
+        async with AsyncClient(url, max_connections=1) as client:
+            for _ in range(number):
+                cases.count()
+                stream = client.stream("q")
+                assert await anext(stream) == "one "
+                with pytest.warns(ResourceWarning, match="dropped unclosed"):
+                    del stream
+                with anyio.fail_after(10):
+                    assert (await client.ask("q")).text == "next"
+
+    with ScriptedServer(*[ENDLESS, answer("next")] * number) as server:
+        hygiene.run(main, server.url, backend=backend)
+
+
+READERS_WAIT: dict[str, tuple[list[Step], str]] = {
+    "for the head": ([], ""),
+    "for the body": ([CHUNKED], ""),
+    "in the answer": ([CHUNKED, chunk("one ")], "one "),
+    "in an answer that ends by closing": ([head() + b"one "], "one "),
+    "for an error's body": ([head(400, "Content-Length: 9"), b"{"], ""),
+    "to try again": (whole(503), ""),
+}
+
+
+@pytest.mark.parametrize("closes", ["stream", "client"])
+@pytest.mark.parametrize("waits", READERS_WAIT)
+def test_closing_in_another_thread_wakes_a_reader_that_waits(waits: str, closes: str) -> None:
+    if (waits, closes) == ("to try again", "client"):
+        return  # the wait ends by itself, and then the client is closed
+    sent, text = READERS_WAIT[waits]
+    chat, errors, reached = Conversation(), list[sdk.AIChatFreeError](), threading.Event()
+
+    def script() -> Iterator[Step]:
+        yield from sent
+        reached.set()
+        yield Do.HOLD
+
+    def read() -> None:
+        try:
+            stream.drain()
+        except sdk.AIChatFreeError as error:
+            errors.append(error)
+
+    with ScriptedServer(script()) as server:
+        # An hour: a reader that is not woken would still be there when the test looks.
+        client = Client(
+            server.url, timeout=Timeout(first_text=3600, idle=3600), retry=RetryPolicy(base_delay=3600, max_delay=3600)
+        )
+        stream = client.stream("q", conversation=chat)
+        thread = threading.Thread(target=read)
+        thread.start()
+        assert reached.wait(10)
+        (stream if closes == "stream" else client).close()
+        thread.join(10)
+        assert not thread.is_alive()
+        stream.close()
+        client.close()
+    assert [type(error) for error in errors] in (
+        [sdk.StreamInterruptedError if closes == "stream" else sdk.ClientClosedError],
+        [sdk.BadRequestError],
+    )
+    assert type(errors[0]) is not sdk.BadRequestError or waits == "for an error's body"
+    assert errors[0].partial_text in ("", text)  # what had come may not have been read yet
+    assert (chat.messages, chat.busy) == ((), False)
+
+
+def test_of_many_turns_at_once_on_one_conversation_one_is_taken(cases: Cases) -> None:
+    with LocalServer() as server, Client(server.url) as client:
+        for number in range(cases.choose(5, 200)):
+            cases.count()
+            chat, told = Conversation(), list[str]()
+            gate = threading.Barrier(8)
+
+            def ask(chat: Conversation = chat, told: list[str] = told, gate: threading.Barrier = gate) -> None:
+                gate.wait(10)
+                told.append(error_of(lambda: client.ask("q", conversation=chat).text))
+
+            threads = [threading.Thread(target=ask) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(20)
+            answered = [it for it in told if it.startswith("answered")]
+            assert set(told) - set(answered) <= {"ConversationBusyError"}, number
+            assert len(chat.messages) == 2 * len(answered) > 0
+            assert not chat.busy
+
+
+def test_a_loop_that_ends_while_a_stream_is_closed(cases: Cases) -> None:
+    """asyncio.run cancels every task at its end, those too that are cleaning up."""
+
+    async def main(url: str, chat: Conversation, passes: int) -> None:
+        client = AsyncClient(url)
+        stream = client.stream("q", conversation=chat)
+        assert await anext(stream) == "one "
+        closing = asyncio.create_task(stream.aclose())
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        assert not closing.done() or passes
+
+    for passes in range(cases.choose(4, 20)):
+        cases.count()
+        chat = Conversation()
+        with ScriptedServer(ENDLESS) as server, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # the client was not closed
+            asyncio.run(main(server.url, chat, passes))
+            gc.collect()
+        assert (chat.messages, chat.busy) == ((), False)
