@@ -1,7 +1,7 @@
 """Every check of the project, each in an environment of its own; `nox` alone runs what a change has to pass.
 
-Sessions: lint, types, tests (on every supported interpreter that is found), docs, g4f. What follows ``--`` goes to
-pytest, or to mkdocs: ``nox -s tests -- -k retry``, ``nox -s docs -- serve``.
+Sessions: lint, types, tests (on every supported interpreter that is found), docs, g4f, torture, fuzz. What follows
+``--`` goes to pytest, or to mkdocs: ``nox -s tests -- -k retry``, ``nox -s docs -- serve``.
 """
 
 from __future__ import annotations
@@ -130,3 +130,12 @@ def g4f(session: nox.Session) -> None:
     """Run the provider inside the real g4f package."""
     session.install(".[server]", *group("g4f"))
     session.run("python", "-m", "pytest", "tests/g4f", *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def torture(session: nox.Session) -> None:
+    """Run every case of every row of docs/reliability.md, and write what was measured into that page."""
+    session.install(".[server,cli]", *group("test"), *group("fuzz"))
+    report = [] if session.posargs else ["--report=docs/reliability.md"]  # a part of the rows is no report
+    command = ["python", "-m", "pytest", "tests/reliability", "--full", *report, *session.posargs]
+    session.run(*command, env={"PYTHONSAFEPATH": "1"})

@@ -1,28 +1,19 @@
 """httpx, and httpx2, its maintained fork: whichever the client given to us is from.
 
-httpx reads its read timeout once at the start of a body, but an answer has two clocks that follow each other (first
-text, then idle) and perhaps a third over all of it. So every connection that a request opens is tapped: the documented
-``trace`` extension hands us its network stream, and the stream's ``read`` and ``write`` from then on ask the request's
-`Limits` how long they may wait. The same tap sees whether any byte of a response came, which tells a kept-alive
-connection that was dead from one that died answering, and keeps the last raw read, which tells a piece of a chunk that
-the network cut from a whole one: httpx hands both over alike.
-
+The connections that requests open are tapped (`wire`), so that they follow a request's `Limits` at every wait.
 A connection that somebody else opened on the same client, or a mock without connections, has no tap: there httpx's own
 timeouts hold, the longest of ours for each wait.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import os
-import socket
 import sys
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,146 +21,16 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.lowlevel
 import httpx
-from attrs import define, field
 
-from ..cancellation import apart
-from ..core.decoder import Cut
 from ..core.failure import FailureKind, TransportFailure, client_error
 from ..core.limits import Limits
 from ..core.request import Request
 from ..core.response import ResponseHead
 from ..errors import InvalidArgumentError
+from .wire import AsyncTap, Tap, Wire, observe, opening
 
 # Closing a connection sends a few bytes at most; a peer that does not take them is not waited for.
 _CLOSING_SECONDS = 2.0
-# How much is sent between two looks at the clock: one send of the operating system's, whose timeout httpx renews.
-_PIECE = 65_536
-
-
-@define(eq=False)
-class _Wire:
-    """One request, as the connection that it travels on has to know it."""
-
-    limits: Limits
-    host: str  # where the request is to go
-    blocking: bool
-    fresh: bool = False  # the connection was opened for this request
-    sent: bool = False  # the request got as far as a connection
-    alone: bool = False  # the connection is this request's alone: HTTP/1
-    stream: Any = None  # the network stream that the request was written to
-    closing: bool = False  # the client is being closed
-    unread: bool = False  # whoever read the answer was ended before it
-    give_up: Callable[[], Callable[[], Coroutine[Any, Any, None]] | None] = lambda: None  # a weak "close the response"
-    process: int = field(factory=os.getpid)
-    tapped: bool = False  # we can tell whether a byte of the response came
-    received: bool = False  # one came
-    raw: bytes = b""  # what the last read from the network brought
-    peer: str = ""  # who is being connected to, as host:port
-    tap: _Tap | None = None
-
-    def attach(self, response: Any) -> None:
-        """Make the response's connection, if it is a tapped one that it has for itself, follow the limits."""
-        tap = getattr(response.extensions.get("network_stream"), "read", None)
-        if isinstance(tap, _Tap) and self.alone:
-            tap.wire = self
-            self.tap = tap
-
-    def piece(self, chunk: bytes) -> bytes:
-        """Return ``chunk``, marked if the network may have cut it: then nothing came behind it, not even its CRLF."""
-        return Cut(chunk) if self.raw.endswith(chunk) else chunk
-
-    def proxy_note(self, kind: FailureKind) -> str:
-        """Return what to add to a failure to connect: that it was to a proxy, where it was."""
-        connecting = kind in (FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT)
-        direct = not self.peer or self.peer.rpartition(":")[0] == self.host
-        return "" if direct or not connecting else f", at the proxy {self.peer}"
-
-    def detach(self) -> None:
-        if self.tap is not None:
-            self.tap.wire = None
-            self.tap = None
-        self.stream = None
-
-    def hang_up(self) -> None:
-        """Fail whatever wait for the connection goes on in another thread: closing its socket would not wake it."""
-        stream = self.stream  # another thread may take it away
-        sock = None if stream is None or not self.alone else stream.get_extra_info("socket")
-        # A forked child has the same connection, and shall not end its parent's answer.
-        if isinstance(sock, socket.socket) and self.process == os.getpid():
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-    @property
-    def stale(self) -> bool:
-        return self.sent and not self.fresh and self.tapped and not self.received
-
-
-# The request that is on its way in this thread or task: a pooled connection cannot know it in another way.
-_opening: ContextVar[_Wire | None] = ContextVar("_opening", default=None)
-
-
-@define(eq=False)
-class _Tap:
-    """Stands in for the ``read`` of a network stream."""
-
-    read: Callable[..., Any]
-    wire: _Wire | None = field(default=None, init=False)
-
-    def __call__(self, max_bytes: int, timeout: float | None = None) -> Any:
-        wire = self.wire or _opening.get()
-        return self.read(max_bytes, timeout) if wire is None else self.read_for(wire, max_bytes)
-
-    def read_for(self, wire: _Wire, max_bytes: int) -> Any:
-        wire.raw = self.read(max_bytes, wire.limits.wait())
-        wire.received = wire.received or bool(wire.raw)
-        return wire.raw
-
-
-@define(eq=False)
-class _AsyncTap(_Tap):
-    async def read_for(self, wire: _Wire, max_bytes: int) -> Any:
-        try:
-            wire.raw = await self.read(max_bytes, wire.limits.wait())
-        except asyncio.CancelledError:
-            # What httpcore does on its way up from here is lost if a second one strikes; so it finds it done.
-            give_up = wire.give_up()
-            if give_up is not None:
-                await apart(give_up)
-            raise
-        wire.received = wire.received or bool(wire.raw)
-        return wire.raw
-
-
-def _tapped_write(stream: Any) -> Callable[..., Any]:
-    write = stream.write
-
-    def tapped(buffer: bytes, timeout: float | None = None) -> Any:
-        wire = _opening.get()
-        if wire is None:
-            return write(buffer, timeout)
-        wire.tapped, wire.stream = True, stream
-        if wire.blocking:
-            for start in range(0, len(buffer), _PIECE):
-                write(buffer[start : start + _PIECE], wire.limits.wait())
-            return None
-        return write(buffer, wire.limits.wait())
-
-    return tapped
-
-
-def _observe(wire: _Wire, tap: type[_Tap], event: str, info: dict[str, Any]) -> None:
-    """Follow httpcore's ``trace`` extension (https://www.encode.io/httpcore/extensions/#trace)."""
-    if event.endswith(("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")):
-        wire.fresh = True
-        stream = info["return_value"]
-        stream.read = tap(stream.read)
-        stream.write = _tapped_write(stream)
-    elif event.endswith(("connect_tcp.started", "start_tls.started")):
-        # These are the very arguments of what starts now: time was spent since httpx was told, on a free connection.
-        info["timeout"] = wire.limits.connect_wait()
-        wire.peer = f"{info['host']}:{info['port']}" if "host" in info else wire.peer
-    elif event.endswith("send_request_headers.started"):
-        wire.sent, wire.alone = True, event.startswith("http11.")
 
 
 def _library_of(client: object) -> ModuleType:
@@ -228,7 +89,7 @@ def _head(response: Any) -> ResponseHead:
 
 
 @contextlib.contextmanager
-def _translating(library: ModuleType, wire: _Wire) -> Generator[None]:
+def _translating(library: ModuleType, wire: Wire) -> Generator[None]:
     """Turn whatever ``library`` raises in the block into TransportFailure."""
     try:
         yield
@@ -247,7 +108,7 @@ def _translating(library: ModuleType, wire: _Wire) -> Generator[None]:
         raise TransportFailure(kind, detail + wire.proxy_note(kind)) from error
 
 
-def _kind_of(error: Exception, library: ModuleType, wire: _Wire) -> FailureKind:
+def _kind_of(error: Exception, library: ModuleType, wire: Wire) -> FailureKind:
     if isinstance(error, library.ConnectTimeout):
         return FailureKind.CONNECT_TIMEOUT
     if isinstance(error, library.PoolTimeout):
@@ -275,7 +136,7 @@ _ANOTHER_LOOP = "its connections are those of another event loop"
 
 
 class _Response:
-    def __init__(self, response: Any, library: ModuleType, wire: _Wire, release: Callable[[_Wire], None]) -> None:
+    def __init__(self, response: Any, library: ModuleType, wire: Wire, release: Callable[[Wire], None]) -> None:
         self.head = _head(response)
         self.chunks = self._read()
         self._response = response
@@ -320,7 +181,7 @@ class HttpxTransport:
             http_client = self._make()
         self._library = _check_client(http_client, "Client")
         self._client: Any = http_client
-        self._wires: set[_Wire] = set()  # the requests that are under way
+        self._wires: set[Wire] = set()  # the requests that are under way
         self._process: int | None = None  # whose connections these are; set when there may be some
         self._inherited: list[Any] = []
 
@@ -329,10 +190,10 @@ class HttpxTransport:
         self._check_process()
         if self._client.is_closed:
             raise TransportFailure(FailureKind.CLOSED)
-        wire = _Wire(limits, _host(request), blocking=True)
+        wire = Wire(limits, _host(request), blocking=True)
         limits.wake = wire.hang_up
         self._wires.add(wire)
-        token = _opening.set(wire)
+        token = opening.set(wire)
         try:
             with _translating(self._library, wire):
                 built = self._client.build_request(**_to_httpx(request, limits, self._tracer(wire)))
@@ -341,11 +202,11 @@ class HttpxTransport:
             self._release(wire)
             raise
         finally:
-            _opening.reset(token)
+            opening.reset(token)
         wire.attach(response)
         return _Response(response, self._library, wire, self._release)
 
-    def _release(self, wire: _Wire) -> None:
+    def _release(self, wire: Wire) -> None:
         wire.detach()
         self._wires.discard(wire)
 
@@ -369,14 +230,14 @@ class HttpxTransport:
         self._process = process
 
     @staticmethod
-    def _tracer(wire: _Wire) -> Callable[[str, dict[str, Any]], None]:
-        return lambda event, info: _observe(wire, _Tap, event, info)
+    def _tracer(wire: Wire) -> Callable[[str, dict[str, Any]], None]:
+        return lambda event, info: observe(wire, Tap, event, info)
 
 
 class _Chunks:
     """An async generator of chunks that does not pass for ended when it was closed, as a loop does that ends."""
 
-    def __init__(self, generator: AsyncGenerator[bytes], wire: _Wire) -> None:
+    def __init__(self, generator: AsyncGenerator[bytes], wire: Wire) -> None:
         self.aclose = generator.aclose
         self._next = generator.__anext__
         self._wire = wire
@@ -390,13 +251,13 @@ class _Chunks:
         return self._next()
 
 
-async def _read(stream: Any, library: ModuleType, wire: _Wire) -> AsyncGenerator[bytes]:
+async def _read(stream: Any, library: ModuleType, wire: Wire) -> AsyncGenerator[bytes]:
     with _translating(library, wire):
         async for chunk in stream:
             yield wire.piece(chunk)
 
 
-async def _read_untapped(stream: Any, library: ModuleType, wire: _Wire) -> AsyncGenerator[bytes]:
+async def _read_untapped(stream: Any, library: ModuleType, wire: Wire) -> AsyncGenerator[bytes]:
     with _translating(library, wire):
         while True:
             chunk: bytes | None = None
@@ -412,7 +273,7 @@ async def _read_untapped(stream: Any, library: ModuleType, wire: _Wire) -> Async
 
 class _AsyncResponse:
     # Nothing that it holds refers to it, so that it ends as soon as its stream is dropped, not with the next garbage.
-    def __init__(self, response: Any, library: ModuleType, wire: _Wire, transport: AsyncHttpxTransport) -> None:
+    def __init__(self, response: Any, library: ModuleType, wire: Wire, transport: AsyncHttpxTransport) -> None:
         self._closed = False
         self._transport = transport
         self._response = response
@@ -514,7 +375,7 @@ class AsyncHttpxTransport:
         # httpcore's pool loses connections for good when requests that wait in it are cancelled
         # (https://github.com/encode/httpcore/issues/1093), so they wait here.
         self._limiter = anyio.CapacityLimiter(max_connections)
-        self._wires: set[_Wire] = set()  # the requests that are under way
+        self._wires: set[Wire] = set()  # the requests that are under way
         self.lost: deque[_AsyncResponse] = deque()  # dropped unclosed, by whichever thread collected the garbage
         self._loop: object = None  # whose connections these are; set when there may be some
 
@@ -523,7 +384,7 @@ class AsyncHttpxTransport:
         if self.bound_elsewhere():
             raise TransportFailure(FailureKind.BOUND, _ANOTHER_LOOP)
         await self._close_lost()
-        wire = _Wire(limits, _host(request), blocking=False)
+        wire = Wire(limits, _host(request), blocking=False)
         with anyio.move_on_after(limits.connect_wait()) as scope:
             await self._limiter.acquire_on_behalf_of(wire)
         if scope.cancelled_caught:
@@ -537,27 +398,27 @@ class AsyncHttpxTransport:
         wire.attach(response)
         return _AsyncResponse(response, self._library, wire, self)
 
-    def release(self, wire: _Wire) -> None:
+    def release(self, wire: Wire) -> None:
         """Note that a request is over."""
         wire.detach()
         self._wires.discard(wire)
         self._limiter.release_on_behalf_of(wire)
 
-    async def _send(self, request: Request, wire: _Wire) -> Any:
+    async def _send(self, request: Request, wire: Wire) -> Any:
         if self._client.is_closed:
             raise TransportFailure(FailureKind.CLOSED)
 
         async def trace(event: str, info: dict[str, Any]) -> None:
-            _observe(wire, _AsyncTap, event, info)
+            observe(wire, AsyncTap, event, info)
 
-        token = _opening.set(wire)
+        token = opening.set(wire)
         try:
             with _translating(self._library, wire), anyio.move_on_after(wire.limits.wait()):
                 built = self._client.build_request(**_to_httpx(request, wire.limits, trace))
                 built.stream = self._body(request.body)
                 return await self._client.send(built, stream=True, follow_redirects=False)
         finally:
-            _opening.reset(token)
+            opening.reset(token)
         raise TransportFailure(FailureKind.TIMEOUT)
 
     async def _close_lost(self) -> None:

@@ -1,0 +1,180 @@
+"""One request, as the connection that it travels on has to know it: the taps on httpcore's network streams.
+
+httpx reads its read timeout once at the start of a body, but an answer has two clocks that follow each other (first
+text, then idle) and perhaps a third over all of it. So every connection that a request opens is tapped: the documented
+``trace`` extension hands us its network stream, and the stream's ``read`` and ``write`` from then on ask the request's
+`Limits` how long they may wait. The same tap sees whether any byte of a response came, which tells a kept-alive
+connection that was dead from one that died answering, and keeps the last raw read, which tells a piece of a chunk that
+the network cut from a whole one: httpx hands both over alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any
+
+from attrs import define, field
+
+from ..cancellation import apart
+from ..core.decoder import Cut
+from ..core.failure import FailureKind
+from ..core.limits import Limits
+
+# How much is sent between two looks at the clock: one send of the operating system's, whose timeout httpx renews.
+_PIECE = 65_536
+
+
+@define(eq=False)
+class Wire:
+    """One request, as the connection that it travels on has to know it.
+
+    Attributes:
+        limits: how long its waits may last.
+        host: where it is to go.
+        blocking: whether a thread waits, not a task.
+        process: who opened it.
+        peer: who is being connected to, as host:port.
+        fresh: the connection was opened for this request.
+        sent: it got as far as a connection.
+        alone: it has that connection for itself: HTTP/1.
+        stream: the network stream that it was written to.
+        tap: the tap on that stream while it follows this request.
+        tapped: we can tell whether a byte of the response came.
+        received: one came.
+        raw: what the last read from the network brought.
+        closing: the client is being closed.
+        unread: whoever read the response was ended before it.
+        give_up: a weak reference to what closes the response.
+    """
+
+    limits: Limits
+    host: str
+    blocking: bool
+    process: int = field(factory=os.getpid)
+    peer: str = ""
+    fresh: bool = False
+    sent: bool = False
+    alone: bool = False
+    stream: Any = None
+    tap: Tap | None = None
+    tapped: bool = False
+    received: bool = False
+    raw: bytes = b""
+    closing: bool = False
+    unread: bool = False
+    give_up: Callable[[], Callable[[], Coroutine[Any, Any, None]] | None] = lambda: None
+
+    def attach(self, response: Any) -> None:
+        """Make the response's connection, if it is a tapped one that it has for itself, follow the limits."""
+        tap = getattr(response.extensions.get("network_stream"), "read", None)
+        if isinstance(tap, Tap) and self.alone:
+            tap.wire = self
+            self.tap = tap
+
+    def piece(self, chunk: bytes) -> bytes:
+        """Return ``chunk``, marked if the network may have cut it: then nothing came behind it, not even its CRLF."""
+        return Cut(chunk) if self.raw.endswith(chunk) else chunk
+
+    def proxy_note(self, kind: FailureKind) -> str:
+        """Return what to add to a failure to connect: that it was to a proxy, where it was."""
+        connecting = kind in (FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT)
+        direct = not self.peer or self.peer.rpartition(":")[0] == self.host
+        return "" if direct or not connecting else f", at the proxy {self.peer}"
+
+    def detach(self) -> None:
+        """Leave the connection to the next request."""
+        if self.tap is not None:
+            self.tap.wire = None
+            self.tap = None
+        self.stream = None
+
+    def hang_up(self) -> None:
+        """Fail whatever wait for the connection goes on in another thread: closing its socket would not wake it."""
+        stream = self.stream  # another thread may take it away
+        sock = None if stream is None or not self.alone else stream.get_extra_info("socket")
+        # A forked child has the same connection, and shall not end its parent's answer.
+        if isinstance(sock, socket.socket) and self.process == os.getpid():
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    @property
+    def stale(self) -> bool:
+        """True where a kept-alive connection was dead before a byte of the response came."""
+        return self.sent and not self.fresh and self.tapped and not self.received
+
+
+# The request that is on its way in this thread or task: a pooled connection cannot know it in another way.
+opening: ContextVar[Wire | None] = ContextVar("opening", default=None)
+
+
+@define(eq=False)
+class Tap:
+    """Stands in for the ``read`` of a network stream: blocking."""
+
+    read: Callable[..., Any]
+    wire: Wire | None = field(default=None, init=False)
+
+    def __call__(self, max_bytes: int, timeout: float | None = None) -> Any:  # noqa: D102 - it is httpcore's read()
+        wire = self.wire or opening.get()
+        return self.read(max_bytes, timeout) if wire is None else self.read_for(wire, max_bytes)
+
+    def read_for(self, wire: Wire, max_bytes: int) -> Any:
+        """Read for a request, as long as its limits allow."""
+        wire.raw = self.read(max_bytes, wire.limits.wait())
+        wire.received = wire.received or bool(wire.raw)
+        return wire.raw
+
+
+@define(eq=False)
+class AsyncTap(Tap):
+    """Stands in for the ``read`` of an async network stream."""
+
+    async def read_for(self, wire: Wire, max_bytes: int) -> Any:
+        """Read for a request, as long as its limits allow."""
+        try:
+            wire.raw = await self.read(max_bytes, wire.limits.wait())
+        except asyncio.CancelledError:
+            # What httpcore does on its way up from here is lost if a second one strikes; so it finds it done.
+            give_up = wire.give_up()
+            if give_up is not None:
+                await apart(give_up)
+            raise
+        wire.received = wire.received or bool(wire.raw)
+        return wire.raw
+
+
+def _tapped_write(stream: Any) -> Callable[..., Any]:
+    write = stream.write
+
+    def tapped(buffer: bytes, timeout: float | None = None) -> Any:
+        wire = opening.get()
+        if wire is None:
+            return write(buffer, timeout)
+        wire.tapped, wire.stream = True, stream
+        if wire.blocking:
+            for start in range(0, len(buffer), _PIECE):
+                write(buffer[start : start + _PIECE], wire.limits.wait())
+            return None
+        return write(buffer, wire.limits.wait())
+
+    return tapped
+
+
+def observe(wire: Wire, tap: type[Tap], event: str, info: dict[str, Any]) -> None:
+    """Follow httpcore's ``trace`` extension (https://www.encode.io/httpcore/extensions/#trace)."""
+    if event.endswith(("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")):
+        wire.fresh = True
+        stream = info["return_value"]
+        stream.read = tap(stream.read)
+        stream.write = _tapped_write(stream)
+    elif event.endswith(("connect_tcp.started", "start_tls.started")):
+        # These are the very arguments of what starts now: time was spent since httpx was told, on a free connection.
+        info["timeout"] = wire.limits.connect_wait()
+        wire.peer = f"{info['host']}:{info['port']}" if "host" in info else wire.peer
+    elif event.endswith("send_request_headers.started"):
+        wire.sent, wire.alone = True, event.startswith("http11.")
