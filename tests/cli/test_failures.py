@@ -133,6 +133,7 @@ def test_every_error_has_its_exit_code() -> None:
     codes = {kind.__name__: exit_code(kind.__new__(kind)).name for kind in every_error()}
     assert {name for name, code in codes.items() if code == "FAILURE"} == {
         "AIChatFreeError",
+        "ClientBoundError",
         "ClientClosedError",
         "ConversationBusyError",
         "ConversationFileError",
