@@ -108,7 +108,8 @@ def tests(session: nox.Session) -> None:
     }
     session.run("coverage", "erase", env=env)
     # coverage starts pytest, not the other way round: the package's own pytest plugin is imported before any test.
-    session.run("coverage", "run", "-m", "pytest", "--ignore=tests/g4f", *session.posargs, env=env)
+    # One process for each core: most of the time goes into waiting for the processes and clocks that tests start.
+    session.run("coverage", "run", "-m", "pytest", "-n", "auto", "--ignore=tests/g4f", *session.posargs, env=env)
     if session.posargs:
         return  # some of the tests say nothing about coverage
     session.run("coverage", "combine", "--quiet", env=env)
@@ -139,3 +140,11 @@ def torture(session: nox.Session) -> None:
     report = [] if session.posargs else ["--report=docs/reliability.md"]  # a part of the rows is no report
     command = ["python", "-m", "pytest", "tests/reliability", "--full", *report, *session.posargs]
     session.run(*command, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Feed the fuzz targets what coverage guides to: ``-- EXECUTIONS [TARGET ...]``, 20,000 of each unless told."""
+    session.install(".[server,cli]", *group("fuzz"))
+    executions, *targets = session.posargs or ["20000"]
+    session.run("python", "tests/fuzz/run.py", executions, session.create_tmp(), *targets)

@@ -84,8 +84,7 @@ class AsyncStream(BaseStream):
             return
         if self._scope is not None:
             self._scope.cancel()
-        if self._response is not None:
-            await apart(self._response.aclose)  # wakes the reader, which does the rest
+        await apart(self._close_response)  # wakes the reader, which does the rest
         await self._reader_left.wait()
 
     async def _read(self) -> str:
@@ -120,9 +119,10 @@ class AsyncStream(BaseStream):
             self._scope = anyio.CancelScope()
             await apart(lambda: self._send(exchange, action), self._scope)
         elif isinstance(action, CloseResponse):
-            if self._response is not None:
-                await apart(self._response.aclose)
-            exchange.closed()
+            try:
+                await apart(self._close_response)
+            finally:
+                exchange.closed()
         elif isinstance(action, Finish):
             self._finish(action.reply)
         elif isinstance(action, Fail):
@@ -157,15 +157,19 @@ class AsyncStream(BaseStream):
 
     async def _close_and_end(self) -> None:
         async with self._winding_up:
-            if self._exchange is None:
-                self._work.interrupt("")
-                self._ended = True
-                return
-            self._exchange.abandon()
-            while not self._ended:
-                with contextlib.suppress(AIChatFreeError):
-                    await self._step()
-            if self._response is not None:  # a cancellation may have struck before the exchange knew of it
+            try:
+                if self._exchange is not None:
+                    self._exchange.abandon()
+                    while not self._ended:
+                        with contextlib.suppress(AIChatFreeError):
+                            await self._step()
+                    await self._close_response()  # a cancellation may have struck before the exchange knew of it
+            finally:
+                self._interrupt()
+
+    async def _close_response(self) -> None:
+        if self._response is not None:
+            with contextlib.suppress(TransportFailure):  # the outcome stands, and there is nothing left to save
                 await self._response.aclose()
 
     async def __aenter__(self) -> Self:

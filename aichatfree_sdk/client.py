@@ -122,9 +122,10 @@ class Stream(BaseStream):
         elif isinstance(action, SendRequest):
             self._send(exchange, action)
         elif isinstance(action, CloseResponse):
-            if self._response is not None:
-                self._response.close()
-            exchange.closed()
+            try:
+                self._close_response()
+            finally:
+                exchange.closed()
         elif isinstance(action, Finish):
             self._finish(action.reply)
         elif isinstance(action, Fail):
@@ -148,17 +149,21 @@ class Stream(BaseStream):
             exchange.response_started(self._response.head)
 
     def _wind_up(self) -> None:
-        """Bring the stream to its end from wherever it is, without raising."""
+        """Bring the stream to its end from wherever it is; only what a foreign transport's closing raises gets out."""
         with self._winding_up:
-            if self._exchange is None:
-                self._work.interrupt("")
-                self._ended = True
-                return
-            self._exchange.abandon()
-            while not self._ended:
-                with contextlib.suppress(AIChatFreeError):
-                    self._step()
-            if self._response is not None:  # a Ctrl-C may have struck between its opening and the exchange's knowing
+            try:
+                if self._exchange is not None:
+                    self._exchange.abandon()
+                    while not self._ended:
+                        with contextlib.suppress(AIChatFreeError):
+                            self._step()
+                    self._close_response()  # a Ctrl-C may have struck before the exchange knew of it
+            finally:
+                self._interrupt()
+
+    def _close_response(self) -> None:
+        if self._response is not None:
+            with contextlib.suppress(TransportFailure):  # the outcome stands, and there is nothing left to save
                 self._response.close()
 
     def __enter__(self) -> Self:
@@ -184,8 +189,9 @@ class Stream(BaseStream):
 
     def __del__(self) -> None:
         if self._abandoned:
+            # The transport hangs up as soon as nobody holds its response, and tells its pool with the next request.
+            self._work.interrupt(self.text)
             message = f"{self!r} was dropped unclosed: use it in a with block"
-            self.close()
             warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
 
 

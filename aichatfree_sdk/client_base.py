@@ -216,6 +216,12 @@ class BaseStream:
         self._ended = True
         _logger.debug("answer failed: %s", type(error).__name__)
 
+    def _interrupt(self) -> None:
+        """End the work of a stream that did not come to an end of its own."""
+        if not self._ended:
+            self._work.interrupt(self.text)
+            self._ended = True
+
     def _log_attempt(self, action: StartAttempt) -> None:
         if action.cause is not None:
             _logger.info("attempt %d in %.2f s, after %s", action.number, action.delay, type(action.cause).__name__)

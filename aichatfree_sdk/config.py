@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import re
@@ -31,6 +32,12 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
 # RFC 1123, with the underscores that people use all the same, and the dot of the root at the end.
 _HOST = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
+_LONGEST_HOST = 253
+_FOUR_NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
+# An address of IP version 6, with the name of the network interface that a link-local one needs, and a port.
+_IN_BRACKETS = re.compile(r"\[[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._~-]+)?\](?::[0-9]*)?")
+# What every server should take (RFC 9110, 4.1); httpx raises above 65536.
+_LONGEST_URL = 8000
 # They say where the body ends, which the HTTP library alone knows.
 _FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding"})
 
@@ -121,6 +128,8 @@ def to_base_url(url: object) -> str:
     if not isinstance(url, str):
         raise InvalidArgumentError("base_url", f"must be a str, not {type(url).__name__}")
     # The URL may hold a password ("user:pass@"), so no text here repeats it.
+    if len(url) > _LONGEST_URL:
+        raise InvalidArgumentError("base_url", f"must not be longer than {_LONGEST_URL} characters")
     if url.strip() != url or any(character.isspace() or not character.isprintable() for character in url):
         raise InvalidArgumentError("base_url", "must not hold spaces or control characters")
     try:
@@ -134,9 +143,12 @@ def to_base_url(url: object) -> str:
         raise InvalidArgumentError("base_url", "must not hold a user name or password; use headers= for those")
     if "?" in url or "#" in url:
         raise InvalidArgumentError("base_url", "must not have a query or a fragment")
-    netloc = f"[{host}]" if ":" in host else _to_ascii_host(host)
+    netloc = _to_ascii_host(host, parts.netloc)
     path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._").rstrip("/")
-    return f"{parts.scheme}://{netloc}{f':{port}' if port is not None else ''}{path}"
+    plain = f"{parts.scheme}://{netloc}{f':{port}' if port is not None else ''}{path}"
+    if len(plain) > _LONGEST_URL:
+        raise InvalidArgumentError("base_url", f"must not be longer than {_LONGEST_URL} characters in ASCII")
+    return plain
 
 
 def check_proxy(url: object) -> None:
@@ -152,13 +164,30 @@ def check_proxy(url: object) -> None:
         )
 
 
-def _to_ascii_host(host: str) -> str:
+def _to_ascii_host(host: str, netloc: str) -> str:
+    """Return the host of ``netloc`` as DNS and HTTP have it.
+
+    Its name follows IDNA 2008, as in browsers and httpx: Python's own codec is IDNA 2003, which takes faß.de for
+    fass.de, and that is somebody else's.
+    """
+    import idna
+
+    ascii_host = ""
     try:
-        ascii_host = host.encode("idna").decode() if not host.isascii() else host
-    except UnicodeError:
+        if "[" in netloc:
+            # urlsplit overlooks what stands around the brackets.
+            ipaddress.IPv6Address(host if _IN_BRACKETS.fullmatch(netloc) else "")
+            return f"[{host}]"
+        if len(host) <= _LONGEST_HOST:
+            ascii_host = host if host.isascii() else idna.encode(host).decode()
+        if ascii_host.startswith("xn--"):
+            idna.decode(ascii_host)  # httpx will, and lets idna's exception out
+        if _FOUR_NUMBERS.fullmatch(ascii_host):
+            ipaddress.IPv4Address(ascii_host)
+    except ValueError:  # idna's errors are such, too
         ascii_host = ""
-    if not _HOST.fullmatch(ascii_host) or len(ascii_host) > 253:
-        raise InvalidArgumentError("base_url", "its host is no host name")
+    if not _HOST.fullmatch(ascii_host) or len(ascii_host) > _LONGEST_HOST:
+        raise InvalidArgumentError("base_url", "its host is no host name or IP address")
     return ascii_host
 
 

@@ -202,6 +202,8 @@ class Conversation:
             cut = len(self._messages)
             while cut and self._messages[cut - 1].role != "user":
                 cut -= 1
+            if not cut:
+                return ()  # what came before any question, as a greeting, is not taken back
             while cut and self._messages[cut - 1].role == "user":
                 cut -= 1
             removed = self._messages[cut:]

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -22,41 +23,56 @@ def write(path: str | os.PathLike[str], data: dict[str, Any]) -> None:
     """Write ``data`` as JSON to ``path`` atomically.
 
     Raises:
-        OSError: it cannot be written; what was at ``path`` is still there.
+        OSError: it may not have been written; at ``path`` is what was there before or ``data``, either of them whole.
     """
     # A link keeps pointing where it points: the file behind it is the one that is replaced.
     target = Path(os.path.realpath(path))
     text = json.dumps(data, ensure_ascii=False, indent=1) + "\n"
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
+    # Not made of the target's name, which may be as long as a name can be.
+    temporary = target.parent / f".aichatfree-{os.urandom(8).hex()}.tmp"
     try:
-        mode = target.stat().st_mode & 0o7777
-    except FileNotFoundError:
-        mode = _NEW_FILE_MODE
-    try:
+        mode = _mode_of(target)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:  # noqa: PTH123
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(mode)  # O_CREAT is subject to the umask
         temporary.replace(target)
+        _sync_directory(target.parent)
     except BaseException as error:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # the first error is the one that says what is wrong
             temporary.unlink()
         if isinstance(error, OSError):  # the name of the temporary file says nothing to whoever reads it
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    _sync_directory(target.parent)
+
+
+def _mode_of(target: Path) -> int:
+    """Return the permissions that a file in the place of ``target`` has to have."""
+    try:
+        mode = target.lstat().st_mode  # a link here is one that could not be followed
+    except FileNotFoundError:
+        return _NEW_FILE_MODE
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):  # a rename would put a file in the place of /dev/null
+        raise OSError(errno.EINVAL, "Not a regular file")
+    return stat.S_IMODE(mode)
 
 
 def _sync_directory(directory: Path) -> None:
     """Make the rename itself survive a power cut, where the system can."""
     if os.name != "posix":
         return
-    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except PermissionError:  # one that may be written to, and not read
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot sync a directory
+            raise
     finally:
         os.close(descriptor)
 

@@ -11,16 +11,21 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the ``aichatfree`` command with the arguments of the process, and exit."""
+    try:
+        code = _run()
+    except KeyboardInterrupt:  # while importing
+        code = _INTERRUPTED
+    sys.exit(code)
+
+
+def _run() -> int:
     if missing := [name for name in ("click", "rich", "prompt_toolkit") if find_spec(name) is None]:
         if sys.stderr is not None:
             sys.stderr.write(f"aichatfree needs {', '.join(missing)}: pip install 'aichatfree-sdk[cli]'\n")
-        sys.exit(_FAILURE)
-    try:
-        from .app import cli
+        return _FAILURE
+    from .app import run
 
-        cli.main(prog_name="aichatfree")
-    except KeyboardInterrupt:  # while importing, or between the commands' own handlers
-        sys.exit(_INTERRUPTED)
+    return run()
 
 
 if __name__ == "__main__":

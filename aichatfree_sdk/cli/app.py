@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +15,57 @@ from aichatfree_sdk import AIChatFreeError, __version__
 
 from .connection import Target, password_options, read_first_line, server_extra, target_options
 from .exits import EPILOG, ExitCode, describe, exit_code
-from .output import prepare_streams, put_error, put_line, settle_output
+from .output import prepare_streams, put_error, put_line, put_usage, settle_streams
 
 _SYSTEM_HELP = "Text that tells the model how to behave."
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+@contextlib.contextmanager
+def _guarded() -> Generator[None]:
+    """Make one line on stderr and an exit code of every failure, never a traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        code = ExitCode.BROKEN_PIPE
+    except (AIChatFreeError, OSError) as error:
+        put_error(describe(error))
+        code = exit_code(error)
+    else:
+        return
+    raise click.exceptions.Exit(code)
+
+
 class Guarded(click.Group):
-    """A group in which every failure becomes one line on stderr and an exit code, never a traceback."""
+    """A group whose commands return their exit code, and none of whose failures is a traceback."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the command line; --help and --version print in here."""
+        with _guarded():
+            return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, which returns its exit code."""
+        """Run the command."""
         prepare_streams()
-        try:
-            code = super().invoke(ctx)
-        except KeyboardInterrupt:
-            code = ExitCode.INTERRUPTED
-        except BrokenPipeError:
-            code = ExitCode.BROKEN_PIPE
-        except (AIChatFreeError, OSError) as error:
-            put_error(describe(error))
-            code = exit_code(error)
-        settle_output()
-        ctx.exit(code)
+        with _guarded():
+            ctx.exit(super().invoke(ctx))
+
+
+def run() -> int:
+    """Run the command with the arguments of the process and return its exit code."""
+    try:
+        code = int(cli.main(prog_name="aichatfree", standalone_mode=False))
+    except click.Abort:  # Ctrl-C between the two
+        code = ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        words = io.StringIO()
+        error.show(words)
+        put_usage(words.getvalue())
+        code = error.exit_code
+    settle_streams()
+    return code
 
 
 @click.group(cls=Guarded, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

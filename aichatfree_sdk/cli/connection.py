@@ -132,7 +132,8 @@ def open_conversation(path: Path | None, system: str | None) -> Conversation:
     """Return the conversation in the file, or a new one where there is no file yet; ``system`` beats the file's."""
     conversation = Conversation()
     if path is not None:
-        if not os.access(path.parent, os.W_OK):  # better now than when the answer has come, and is paid for
+        folder = Path(os.path.realpath(path)).parent
+        if not os.access(folder, os.W_OK):  # better now than when the answer has come, and is paid for
             raise OSError(f"{path}: cannot be saved there: no such folder, or one that may not be written to")
         with contextlib.suppress(FileNotFoundError):
             conversation = Conversation.load(path)

@@ -93,8 +93,12 @@ def put_notice(text: str, *, label: str = "", style: str = "") -> None:
     from rich.console import Console
     from rich.text import Text
 
+    class Stderr(Console):
+        def on_broken_pipe(self) -> None:
+            """Do nothing; rich would exit, and send stdout nowhere."""
+
     # rich itself sees to NO_COLOR, to what is no terminal, and to the Windows console.
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = Stderr(stderr=True, soft_wrap=True, highlight=False)
     line = Text.assemble((label, style), " " if label else "", one_line(text))
     with contextlib.suppress(OSError):  # nobody is left to be told
         console.print(line)
@@ -105,18 +109,26 @@ def put_error(text: str) -> None:
     put_notice(text, label="error:", style="red")
 
 
-def settle_output() -> None:
-    """Flush stdout; what it does not take goes nowhere, as the interpreter would complain about it at the exit."""
-    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] # None after >&-
+def put_usage(text: str) -> None:
+    """Write what is wrong with the command line to stderr, made safe: it may quote the name of somebody else's file."""
+    if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison] # as for stdout
         return
-    try:
-        sys.stdout.flush()
-    except OSError:
-        _drop_output()
+    safe = TerminalFilter()
+    with contextlib.suppress(OSError):
+        sys.stderr.write(safe.feed(text) + safe.finish())
 
 
-def _drop_output() -> None:
+def settle_streams() -> None:
+    """Flush stdout and stderr; what one does not take goes nowhere, as Python's own exit code would beat ours."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None after >&-
+        try:
+            stream.flush()
+        except OSError:
+            _drop(stream)
+
+
+def _drop(stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

@@ -2,9 +2,9 @@
 
 A Node deployment whose model fails mid-answer sends one more chunk, exactly ``Internal server error``, and ends the
 body cleanly. That chunk is no text, but only the end of the body tells: it is held back until more bytes come. The
-network may cut it anywhere; a transport that can tell hands the pieces over as `Cut`, and pieces that begin like the
-trailer are held back, too. Whole chunks that only add up to it ("Internal ", "server ", "error") are text. Most deltas
-take the short way: count, decode, done.
+network may cut it anywhere; a transport that can tell hands the pieces over as `Cut`, and pieces of a chunk that begins
+like the trailer are held back, too. Whole chunks that only add up to it ("Internal ", "server ", "error"), or a chunk
+that only ends with it, are text. Most deltas take the short way: count, decode, done.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ FAILURE_TRAILER = "Internal server error"
 
 
 class Cut(bytes):
-    """A piece of a chunk whose rest may be still to come."""
+    """A piece of a chunk that goes on with the next piece.
+
+    Where a transport learns later that the chunk had ended there, it says so by an empty piece that is no `Cut`.
+    """
 
 
 class UndecodableError(Exception):
@@ -50,6 +53,7 @@ class Decoder:
         self._max_bytes = max_bytes
         self._trailer = (failure_trailer or "").encode()
         self._held: list[bytes] = []
+        self._goes_on = False  # the last piece was a Cut
         self._decode = codecs.getincrementaldecoder("utf-8")("strict").decode
 
     def feed(self, chunk: bytes) -> str:
@@ -61,7 +65,7 @@ class Decoder:
         self.size += len(chunk)
         if self.size > self._max_bytes:
             self._reject_rest(chunk)
-        if self._held or self._trailer.startswith(chunk):
+        if self._held or self._goes_on or isinstance(chunk, Cut) or self._trailer.startswith(chunk):
             chunk = self._hold(chunk)
         return self._to_text(chunk)
 
@@ -90,20 +94,24 @@ class Decoder:
             text = error.object[: error.start].decode()
             raise UndecodableError(f"is not UTF-8: byte {bad:#04x} ({error.reason})", text) from None
 
-    def _hold(self, chunk: bytes) -> bytes:
-        """Take ``chunk`` in, and return what is now known to be text."""
-        if not chunk:
+    def _hold(self, piece: bytes) -> bytes:
+        """Take ``piece`` in, and return what is now known to be text."""
+        continues = self._goes_on
+        if not (piece or continues):
             return b""
-        held = b"".join((*self._held, chunk))
-        if self._trailer.startswith(held) and (held == self._trailer or isinstance(chunk, Cut)):
-            self._held.append(chunk)
-            return b""
-        if not self._held:
-            return chunk
-        # The held bytes were text, and this chunk begins anew.
-        released = b"".join(self._held)
+        self._goes_on = isinstance(piece, Cut)
+        if continues and not self._held:
+            return piece  # of a chunk that has begun as text
+        text = b""
+        if not continues:
+            text = b"".join(self._held)  # a whole chunk, and not the last
+            self._held.clear()
+        self._held.append(piece)
+        chunk = b"".join(self._held)
+        if self._trailer.startswith(chunk) and (self._goes_on or chunk == self._trailer):
+            return text
         self._held.clear()
-        return released + self._hold(chunk)
+        return text + chunk
 
     def _reject_rest(self, chunk: bytes) -> None:
         allowed = chunk[: len(chunk) - (self.size - self._max_bytes)]

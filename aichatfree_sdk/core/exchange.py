@@ -29,7 +29,7 @@ from ..errors import AIChatFreeError, APIStatusError, EmptyReplyError, InvalidRe
 from ..reply import Reply, Timing
 from .actions import Action, CloseResponse, Fail, Finish, ReadBody, SendRequest, StartAttempt
 from .decoder import Decoder, UndecodableError
-from .failure import RanOut, TransportFailure, network_error
+from .failure import FailureKind, RanOut, TransportFailure, network_error
 from .limits import Limits
 from .request import Request
 from .response import MAX_ERROR_BYTES, ResponseHead, redact, refusal
@@ -105,7 +105,7 @@ class Exchange:
         call: what is asked.
         settings: where, how patiently, how often.
         budget: the retries that the client has left.
-        clock: a monotonic clock, seconds; it is read when something happens, never per chunk.
+        clock: a monotonic clock, seconds; it is read when something happens, and per chunk only under a total deadline.
     """
 
     def __init__(self, call: Call, settings: Settings, budget: RetryBudget, clock: Callable[[], float]) -> None:
@@ -166,7 +166,7 @@ class Exchange:
             time_ms: the time, milliseconds since the Unix epoch.
             jitter: a random number in [0, 1), for the wait before a retry.
         """
-        self._check(Event.ATTEMPT_STARTED, State.SENDING)
+        self._check(Event.ATTEMPT_STARTED)
         now = self._clock()
         self._attempt = _Attempt(time_ms, jitter, now, self._call.stamp(time_ms))
         self._decoder = self._new_decoder()  # what an earlier attempt held back is not this one's
@@ -183,6 +183,7 @@ class Exchange:
 
     def response_started(self, head: ResponseHead) -> None:
         """Take the status and the headers of the response."""
+        self._check(Event.RESPONSE_STARTED)
         self._head = head
         if not 200 <= head.status < 300:
             self._move(Event.RESPONSE_STARTED, State.REFUSED)
@@ -202,6 +203,10 @@ class Exchange:
             return self._reject(Event.BYTES, error)
         if text:
             self._hand_on(text)
+        if self._total_deadline is not None and self._late:
+            # The transport bounds every wait, and a server that floods us makes it wait for nothing.
+            failure = TransportFailure(FailureKind.TIMEOUT)
+            self._settle(Event.BYTES, self._failure(failure), failure)
         return text
 
     def body_ended(self) -> str:
@@ -209,7 +214,7 @@ class Exchange:
         if self._state is State.REFUSED:
             self._settle(Event.ENDED, self._refusal())
             return ""
-        self._check(Event.ENDED, State.CLOSING)
+        self._check(Event.ENDED)
         try:
             text, failed = self._decoder.finish()
         except UndecodableError as error:
@@ -228,6 +233,7 @@ class Exchange:
 
     def transport_failed(self, failure: TransportFailure) -> None:
         """Take what the transport raised instead of a response, a chunk, or the end."""
+        self._check(Event.TRANSPORT_FAILED)
         if self._state is State.REFUSED:
             # The status has said it; the body would only have added words.
             self._settle(Event.TRANSPORT_FAILED, self._refusal())
@@ -237,6 +243,7 @@ class Exchange:
 
     def closed(self) -> None:
         """Note that the response is closed."""
+        self._check(Event.CLOSED)
         self._move(Event.CLOSED, self._next_state())
 
     def abandon(self) -> None:
@@ -253,9 +260,10 @@ class Exchange:
     def _new_decoder(self) -> Decoder:
         return Decoder(self._settings.max_reply_bytes, self._settings.failure_trailer)
 
-    def _check(self, event: Event, to: State) -> None:
-        if to not in TRANSITIONS.get((self._state, event), ()):
-            raise RuntimeError(f"illegal transition: {event.value!r} while {self._state.value} (to {to.value})")
+    def _check(self, event: Event, to: State | None = None) -> None:
+        allowed = TRANSITIONS.get((self._state, event), frozenset())
+        if not allowed if to is None else to not in allowed:
+            raise RuntimeError(f"illegal transition: {event.value!r} while {self._state.value}")
 
     def _move(self, event: Event, to: State) -> None:
         self._check(event, to)
@@ -310,9 +318,9 @@ class Exchange:
         self._texts.append(text)
 
     def _feed_refusal(self, chunk: bytes) -> str:
-        self._check(Event.BYTES, State.REFUSED)
+        self._check(Event.BYTES)
         self._error_body += chunk
-        if len(self._error_body) >= MAX_ERROR_BYTES:
+        if len(self._error_body) >= MAX_ERROR_BYTES or self._late:
             self._settle(Event.BYTES, self._refusal())
         return ""
 
@@ -370,8 +378,13 @@ class Exchange:
 
     def _without_secrets(self, failure: TransportFailure) -> TransportFailure:
         """Return ``failure``, which may quote bytes of the server's that quote ours, fit to be shown."""
+        failure.__context__ = failure.__cause__  # what a transport raised it `from None` of may quote them, too
         detail = redact(failure.detail, () if self._attempt is None else self._attempt.request.sensitive)
         return failure if detail == failure.detail else TransportFailure(failure.kind, detail)
+
+    @property
+    def _late(self) -> bool:
+        return self._total_deadline is not None and self._clock() >= self._total_deadline
 
     def _ran_out(self) -> RanOut:
         deadline = self._limits.deadline

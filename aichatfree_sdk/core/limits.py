@@ -37,6 +37,11 @@ class Limits:
         # While text flows without a total deadline no clock is read.
         return self.idle if self.deadline is None else self._until_deadline(self.idle)
 
+    @property
+    def expired(self) -> bool:
+        """True once the deadline has passed, which a wait that finds bytes at once would not notice."""
+        return self.deadline is not None and self.clock() >= self.deadline
+
     def connect_wait(self) -> float | None:
         """Return how many seconds a wait for a connection that begins now may take; None is for ever."""
         return self.connect if self.deadline is None else self._until_deadline(self.connect)

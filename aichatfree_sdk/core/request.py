@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -18,6 +18,8 @@ Headers = tuple[tuple[str, str], ...]
 _WIRE_ROLES = {"user": "user", "assistant": "model"}
 # What the site's own page sends; servers parse the body as JSON whatever it says.
 _CONTENT_TYPE = ("Content-Type", "text/plain;charset=UTF-8")
+# A shorter value of a header is no key, and to mask it would only garble what a server has to say.
+_SHORTEST_CREDENTIAL = 8
 
 
 @frozen
@@ -29,7 +31,7 @@ class Request:
         url: the absolute URL.
         headers: the headers, Host and framing excepted.
         body: the body.
-        sensitive: strings in it that must not reach an error text.
+        sensitive: what must not reach an error's text, in whatever spelling.
     """
 
     method: str
@@ -84,18 +86,14 @@ def _post(settings: Settings, path: str, payload: dict[str, Any], headers: Heade
         settings.base_url + path,
         merge_headers((*settings.default_headers, _CONTENT_TYPE), settings.headers, headers),
         json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(),
-        _spellings(value for value in (settings.password, settings.secret, *signs) if value),
+        tuple(filter(None, (settings.password, settings.secret, *signs, *_credentials(settings.headers + headers)))),
     )
 
 
-def _spellings(secrets: Iterable[str]) -> tuple[str, ...]:
-    """Return the secrets in every form that an echo of the body may have: as they are, in JSON, and in a bytes repr."""
-    forms = {
-        form
-        for secret in secrets
-        for form in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
-    }
-    return tuple(forms | {repr(form.encode())[2:-1] for form in forms})
+def _credentials(headers: Headers) -> Iterator[str]:
+    """Yield what may be a secret of the user's headers: the values, and what stands behind "Bearer" or "Basic"."""
+    for _, value in headers:
+        yield from (part for part in (value, value.partition(" ")[2]) if len(part) >= _SHORTEST_CREDENTIAL)
 
 
 def check_question(messages: Sequence[Message]) -> None:

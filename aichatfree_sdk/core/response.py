@@ -6,10 +6,12 @@ provider's status in square brackets, except for a 400, whose marker it strips.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterable
 from typing import Any, cast
+from urllib.parse import quote, quote_plus
 
 from attrs import field, frozen
 
@@ -33,6 +35,9 @@ from .retry import parse_http_date, parse_retry_after
 # An error's body is a sentence, or the page of a CDN; more than this says nothing new.
 MAX_ERROR_BYTES = 64 * 1024
 _LONGEST_QUOTE = 300
+_SHORTEST_BEGINNING = 4  # of a secret; fewer bytes at the end of a body would often be its own
+# https://www.iana.org/assignments/http-parameters, "HTTP Content Coding Registry".
+_ENCODINGS = frozenset({"aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "x-gzip", "zstd"})
 # How the provider's library marks its errors; a 400 arrives without the marker.
 _PROVIDER_MARKER = "[GoogleGenerativeAI Error]"
 
@@ -66,13 +71,16 @@ class ResponseHead:
             return "chunked"
         if self.get("content-length") is not None:
             return "length"
-        return "chunked" if self.http_version.startswith(("HTTP/2", "HTTP/3")) else "close"
+        return "chunked" if self.http_version in ("HTTP/2", "HTTP/3") else "close"
 
     @property
     def content_encoding(self) -> str | None:
         """The compression of the body, or None where there is none."""
         encoding = (self.get("content-encoding") or "identity").strip().lower()
-        return None if encoding in ("identity", "") else encoding
+        if encoding in ("identity", ""):
+            return None
+        # What a server makes up may be an echo.
+        return ", ".join(name if name in _ENCODINGS else "unknown" for name in re.split(r"\s*,\s*", encoding))
 
 
 def refusal(
@@ -89,24 +97,26 @@ def refusal(
     """
     code, words = _server_words(body)
     error_class, advice = _classify(head.status, code, words)
-    quote = _quotable(words, sensitive)
+    secrets = _spellings(sensitive)
+    words = _mask(words, secrets)
+    quoted = _quotable(words)
     date = parse_http_date(head.get("date") or "")
     message = f"{base_url} answered {head.status}"
-    message += f" ({quote})" if quote else ""
+    message += f" ({quoted})" if quoted else ""
     error = error_class(
         f"{message}: {advice}",
         status=head.status,
-        headers=[(name, redact(value, sensitive)) for name, value in head.headers],
-        body=_redact_bytes(body, sensitive)[:MAX_ERROR_BYTES],
-        server_message=redact(words, sensitive),
+        headers=[(_mask(name, secrets), _mask(value, secrets)) for name, value in head.headers],
+        body=_mask_body(body, secrets)[:MAX_ERROR_BYTES],
+        server_message=words,
         retry_after=parse_retry_after(head.get("retry-after") or "", now if date is None else date),
     )
     if isinstance(error, InvalidSignatureError):
         _add_clock_skew(error, None if date is None else date - now)
     elif isinstance(error, RedirectError):
         # A query or a user name in the target may be somebody's secret, and says little of where it points.
-        target = re.sub(r"//[^/?#]*@", "//", head.get("location") or "nowhere")
-        target = _quotable(re.split(r"[?#]", target)[0], sensitive)
+        target = re.sub(r"//[^/?#]*@", "//", _mask(head.get("location") or "nowhere", secrets))
+        target = _quotable(re.split(r"[?#]", target)[0])
         error.args = (f"{message}: it points to {target}, which was not followed; set base_url to the right server",)
     return error
 
@@ -195,21 +205,63 @@ def _add_clock_skew(error: InvalidSignatureError, skew: float | None) -> None:
     error.args = (f"{error.args[0]} (the server's clock {told}; some servers allow 5 minutes)",)
 
 
-def _quotable(text: str, sensitive: Iterable[str]) -> str:
-    """Return a server's words fit for our error text: short, printable, and without our secrets."""
-    text = "".join(character if character.isprintable() else " " for character in redact(text, sensitive))
+def _quotable(text: str) -> str:
+    """Return a server's words fit for our error text: short and printable."""
+    text = "".join(character if character.isprintable() else " " for character in text)
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."
 
 
 def redact(text: str, sensitive: Iterable[str]) -> str:
-    """Return ``text`` without the strings in ``sensitive``: a server may echo what it was sent."""
-    # Longest first: a secret may hold the password.
-    for secret in sorted(sensitive, key=len, reverse=True):
+    """Return ``text`` without the strings in ``sensitive``: a server may echo what it was sent, in its own spelling."""
+    return _mask(text, _spellings(sensitive))
+
+
+def _mask(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
         text = text.replace(secret, "***")
     return text
 
 
-def _redact_bytes(data: bytes, sensitive: Iterable[str]) -> bytes:
-    for secret in sorted(sensitive, key=len, reverse=True):
-        data = data.replace(secret.encode(), b"***")
-    return data
+def _mask_body(body: bytes, secrets: Iterable[str]) -> bytes:
+    # Python takes any byte to a character and back in this way.
+    masked = _mask(body.decode(errors="surrogateescape"), secrets).encode(errors="surrogateescape")
+    # It may have broken off, or been cut, inside of a secret.
+    end = min((_begun_at(masked, secret.encode()) for secret in secrets), default=len(masked))
+    return masked if end == len(masked) else masked[:end] + b"***"
+
+
+def _begun_at(data: bytes, secret: bytes) -> int:
+    """Return where ``data`` ends but for a beginning of ``secret``, one that is long enough to be no chance."""
+    start = max(0, len(data) - len(secret))
+    while (start := data.find(secret[:_SHORTEST_BEGINNING], start)) >= 0:
+        if secret.startswith(data[start:]):
+            return start
+        start += 1
+    return len(data)
+
+
+def _spellings(secrets: Iterable[str]) -> list[str]:
+    """Return the secrets in every form that an echo may have; longest first, as a secret may hold the password."""
+    forms = {form for secret in secrets if secret for form in _spellings_of(secret)}
+    in_headers = {form.encode().decode("latin-1") for form in forms if not form.isascii()}
+    return sorted(forms | in_headers, key=len, reverse=True)
+
+
+def _spellings_of(secret: str) -> set[str]:
+    texts = {secret, *_in_json(secret)}
+    texts |= {quoted for text in texts for quoted in _in_json(text)}  # a request's JSON, in a message's
+    texts |= {text.replace("/", r"\/") for text in texts}  # PHP's JSON
+    urls = {
+        url
+        for text in texts
+        for url in (quote(text), quote(text, safe=""), quote(text, safe="!'()*"), quote_plus(text))
+    }
+    urls |= {re.sub("%..", lambda code: code[0].lower(), url) for url in urls}
+    texts |= {repr(text.encode())[2:-1] for text in texts}  # a log of Python's
+    pages = {html.escape(text, quote=quotes) for text in texts for quotes in (True, False)}
+    pages |= {page.replace("&#x27;", apostrophe) for page in pages for apostrophe in ("&#39;", "&#039;")}
+    return texts | urls | pages
+
+
+def _in_json(text: str) -> tuple[str, str]:
+    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]

@@ -31,6 +31,11 @@ RETRYABLE_STATUSES = frozenset({408, 425, 429, 502, 503, 504, 520, 521, 522, 523
 # Failures after which the server has certainly not begun to work on the request.
 RETRYABLE_FAILURES = frozenset({FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT, FailureKind.STALE})
 
+# 400 digits would be infinity to float(); this is longer than any date is away.
+_NEVER = 999_999_999_999.0
+# Ten tenths of a token add up to 0.9999999999999999 of one.
+_ROUNDING = 1e-6
+
 
 def _check_retries(_: object, attribute: Attribute[int], value: object) -> None:
     check_count(attribute.name, value, minimum=0)
@@ -124,9 +129,9 @@ class RetryBudget:
     def spend(self) -> bool:
         """Take a token for one retry; False where none is left."""
         with self._lock:
-            if self._tokens < 1:
+            if self._tokens < 1 - _ROUNDING:
                 return False
-            self._tokens -= 1
+            self._tokens = max(0.0, self._tokens - 1)
             return True
 
     def refund(self) -> None:
@@ -144,8 +149,7 @@ def parse_retry_after(value: str, now: float) -> float | None:
     """
     value = value.strip()
     if value.isascii() and value.replace(".", "", 1).isdigit():
-        # Longer numbers mean "never" all the same, and int() refuses thousands of digits.
-        return float(value[:12])
+        return min(float(value), _NEVER)
     moment = parse_http_date(value)
     return None if moment is None else max(0.0, moment - now)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias, cast
 import attrs
 
 from aichatfree_sdk.core.signing import generate_signature
+from aichatfree_sdk.validation import check_encodable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,11 +60,7 @@ class Site:
     def __attrs_post_init__(self) -> None:
         if self.max_clock_skew is not None and not self.max_clock_skew >= 0:
             raise ValueError(f"max_clock_skew is a number of seconds, 0 or more, or None: {self.max_clock_skew!r}")
-        try:
-            self.secret.encode()
-        except UnicodeEncodeError:
-            # Not chained: the cause's text would quote the secret.
-            raise ValueError("the secret holds a lone surrogate, which UTF-8 cannot carry") from None
+        check_encodable("secret", self.secret)
 
     def admits(self, password: object) -> bool:
         """Say whether the ``pass`` field is right; always, on a site without a password."""

@@ -104,7 +104,8 @@ def _translating(library: ModuleType, wire: Wire) -> Generator[None]:
         kind, detail = _kind_of(error, library, wire), str(error) or type(error).__name__
         if kind is FailureKind.MALFORMED:
             # h11 quotes the bytes that it stumbled over, and a server may echo the request in them.
-            raise TransportFailure(kind, detail.partition(":")[0]) from None
+            detail = detail.partition(":")[0]
+            raise TransportFailure(kind, detail) from None
         raise TransportFailure(kind, detail + wire.proxy_note(kind)) from error
 
 
@@ -116,50 +117,62 @@ def _kind_of(error: Exception, library: ModuleType, wire: Wire) -> FailureKind:
     if isinstance(error, library.TimeoutException):
         return FailureKind.TIMEOUT
     connecting = (library.ConnectError, library.ProxyError, library.UnsupportedProtocol, library.InvalidURL)
-    if isinstance(error, connecting):
+    # An error of a lower layer that httpcore lets through does not say in which step it was raised.
+    if isinstance(error, connecting) or (wire.connecting and not isinstance(error, library.HTTPError)):
         return FailureKind.CONNECT
     if wire.stale:
         return FailureKind.STALE
     # One class of httpx's stands for a connection that ended early and for bytes that are no HTTP; h11's and
     # httpcore's texts tell them apart.
-    early = "peer closed" in str(error) or "disconnected" in str(error)
+    early = any(words in str(error) for words in ("peer closed", "peer unexpectedly closed", "disconnected"))
     return FailureKind.MALFORMED if isinstance(error, library.RemoteProtocolError) and not early else FailureKind.BROKEN
 
 
 def _caught(library: ModuleType) -> tuple[type[Exception], ...]:
-    # The last two: a socket closed under a waiting reader, by another thread or task.
-    return (library.HTTPError, library.InvalidURL, library.StreamError, OSError, anyio.ClosedResourceError)
+    # The last four: what httpcore lets through when it connects or closes, or when a socket is closed under a reader.
+    network = (OSError, anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream)
+    return (library.HTTPError, library.InvalidURL, library.StreamError, *network)
 
 
 _FORKED = "its http_client has connections of the process that this one was forked from"
+_UNASKED = "an answer that was there before the request"
 _ANOTHER_LOOP = "its connections are those of another event loop"
 
 
+def _read(stream: Any, library: ModuleType, wire: Wire, ended_by: str) -> Generator[bytes]:
+    with _translating(library, wire):
+        # The stream itself, not iter_raw(): it is the same bytes with fewer generators around them.
+        for chunk in stream:
+            yield from wire.pieces(chunk)
+    if wire.closing:  # an end that looks like the server's, from inside
+        raise TransportFailure(FailureKind.CLOSED)
+    wire.end(ended_by)
+
+
 class _Response:
-    def __init__(self, response: Any, library: ModuleType, wire: Wire, release: Callable[[Wire], None]) -> None:
-        self.head = _head(response)
-        self.chunks = self._read()
+    def __init__(self, response: Any, library: ModuleType, wire: Wire, transport: HttpxTransport) -> None:
+        self._closed = False
+        self._transport = transport
         self._response = response
         self._library = library
         self._wire = wire
-        self._release = release
-        self._ended = False
-
-    def _read(self) -> Generator[bytes]:
-        with _translating(self._library, self._wire):
-            # The stream itself, not iter_raw(): it is the same bytes with fewer generators around them.
-            for chunk in self._response.stream:
-                yield self._wire.piece(chunk)
-        if self._wire.closing:  # an end that looks like the server's, from inside
-            raise TransportFailure(FailureKind.CLOSED)
-        self._ended = True
+        self.head = _head(response)
+        self.chunks = _read(response.stream, library, wire, self.head.ended_by)
+        wire.body = self.chunks
 
     def close(self) -> None:
-        if not self._ended:
+        self._closed = True
+        if not self._wire.ended:
             self._wire.hang_up()
-        self._release(self._wire)
+        self._transport.release(self._wire)
         with contextlib.suppress(*_caught(self._library)):
             self._response.close()
+
+    def __del__(self) -> None:
+        # This thread may be in the middle of what httpcore does under its lock, so the pool is told later.
+        if not self._closed:
+            self._wire.hang_up()
+            self._transport.lost.append(self)
 
 
 class HttpxTransport:
@@ -182,12 +195,14 @@ class HttpxTransport:
         self._library = _check_client(http_client, "Client")
         self._client: Any = http_client
         self._wires: set[Wire] = set()  # the requests that are under way
+        self.lost: deque[_Response] = deque()  # dropped unclosed, by whichever thread collected the garbage
         self._process: int | None = None  # whose connections these are; set when there may be some
         self._inherited: list[Any] = []
 
     def open(self, request: Request, limits: Limits) -> _Response:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
         self._check_process()
+        self._close_lost()
         if self._client.is_closed:
             raise TransportFailure(FailureKind.CLOSED)
         wire = Wire(limits, _host(request), blocking=True)
@@ -199,19 +214,30 @@ class HttpxTransport:
                 built = self._client.build_request(**_to_httpx(request, limits, self._tracer(wire)))
                 response = self._client.send(built, stream=True, follow_redirects=False)
         except BaseException:
-            self._release(wire)
+            try:
+                if wire.unfinished:
+                    with contextlib.suppress(*_caught(self._library)):
+                        wire.stream.close()
+            finally:
+                self.release(wire)
             raise
         finally:
             opening.reset(token)
         wire.attach(response)
-        return _Response(response, self._library, wire, self._release)
+        opened = _Response(response, self._library, wire, self)
+        if wire.unasked:
+            opened.close()
+            raise TransportFailure(FailureKind.MALFORMED, _UNASKED)
+        return opened
 
-    def _release(self, wire: Wire) -> None:
+    def release(self, wire: Wire) -> None:
+        """Note that a request is over."""
         wire.detach()
         self._wires.discard(wire)
 
     def close(self) -> None:
         """Close every connection, those of answers on their way too, unless the client was given to us."""
+        self._close_lost()
         if not self._owned:
             return
         for wire in list(self._wires):
@@ -219,14 +245,22 @@ class HttpxTransport:
             wire.limits.expire()
         self._client.close()
 
+    def _close_lost(self) -> None:
+        while True:
+            try:
+                lost = self.lost.popleft()
+            except IndexError:  # another thread may be at it
+                return
+            lost.close()
+
     def _check_process(self) -> None:
         process = os.getpid()
         if self._process not in (None, process):
             if not self._owned:
                 raise TransportFailure(FailureKind.BOUND, _FORKED)
             # Not closed, but kept: another thread of the parent's may have held the pool's lock at the fork.
-            self._inherited.append((self._client, self._wires))
-            self._client, self._wires = self._make(), set()
+            self._inherited.append((self._client, self._wires, self.lost))
+            self._client, self._wires, self.lost = self._make(), set(), deque()
         self._process = process
 
     @staticmethod
@@ -251,13 +285,15 @@ class _Chunks:
         return self._next()
 
 
-async def _read(stream: Any, library: ModuleType, wire: Wire) -> AsyncGenerator[bytes]:
+async def _aread(stream: Any, library: ModuleType, wire: Wire, ended_by: str) -> AsyncGenerator[bytes]:
     with _translating(library, wire):
         async for chunk in stream:
-            yield wire.piece(chunk)
+            for piece in wire.pieces(chunk):
+                yield piece
+        wire.end(ended_by)
 
 
-async def _read_untapped(stream: Any, library: ModuleType, wire: Wire) -> AsyncGenerator[bytes]:
+async def _aread_untapped(stream: Any, library: ModuleType, wire: Wire) -> AsyncGenerator[bytes]:
     with _translating(library, wire):
         while True:
             chunk: bytes | None = None
@@ -281,8 +317,12 @@ class _AsyncResponse:
         self._wire = wire
         self._stream = aiter(response.stream)
         self.head = _head(response)
-        read = _read if wire.tap is not None else _read_untapped
-        self.chunks = _Chunks(read(self._stream, library, wire), wire)
+        if wire.tap is None:
+            chunks = _aread_untapped(self._stream, library, wire)
+        else:
+            chunks = _aread(self._stream, library, wire, self.head.ended_by)
+        self.chunks = _Chunks(chunks, wire)
+        wire.body = (self._stream, chunks)
         wire.give_up = weakref.WeakMethod(self.aclose)
 
     async def aclose(self) -> None:
@@ -393,10 +433,19 @@ class AsyncHttpxTransport:
         try:
             response = await self._send(request, wire)
         except BaseException:
-            self.release(wire)
+            try:
+                if wire.unfinished:
+                    with anyio.CancelScope(shield=True), contextlib.suppress(*_caught(self._library)):
+                        await wire.stream.aclose()
+            finally:
+                self.release(wire)
             raise
         wire.attach(response)
-        return _AsyncResponse(response, self._library, wire, self)
+        opened = _AsyncResponse(response, self._library, wire, self)
+        if wire.unasked:
+            await opened.aclose()
+            raise TransportFailure(FailureKind.MALFORMED, _UNASKED)
+        return opened
 
     def release(self, wire: Wire) -> None:
         """Note that a request is over."""

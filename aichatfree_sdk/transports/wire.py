@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -22,14 +22,14 @@ from attrs import define, field
 
 from ..cancellation import apart
 from ..core.decoder import Cut
-from ..core.failure import FailureKind
+from ..core.failure import FailureKind, TransportFailure
 from ..core.limits import Limits
 
 # How much is sent between two looks at the clock: one send of the operating system's, whose timeout httpx renews.
 _PIECE = 65_536
 
 
-@define(eq=False)
+@define(eq=False, repr=False)  # what it has read may repeat what was sent
 class Wire:
     """One request, as the connection that it travels on has to know it.
 
@@ -42,13 +42,18 @@ class Wire:
         fresh: the connection was opened for this request.
         sent: it got as far as a connection.
         alone: it has that connection for itself: HTTP/1.
-        stream: the network stream that it was written to.
+        stream: the network stream that was opened for it, or that it was written to.
         tap: the tap on that stream while it follows this request.
         tapped: we can tell whether a byte of the response came.
         received: one came.
         raw: what the last read from the network brought.
+        reads: how many there were since the last piece of a chunk.
+        cut: that piece was the end of its read; None before the first.
         closing: the client is being closed.
         unread: whoever read the response was ended before it.
+        ended: the body came to its end.
+        body: what reads the body. The garbage collector would end it in the middle of anything, of what httpcore does
+            under its lock too, so it is held here until the request is over.
         give_up: a weak reference to what closes the response.
     """
 
@@ -65,8 +70,12 @@ class Wire:
     tapped: bool = False
     received: bool = False
     raw: bytes = b""
+    reads: int = 0
+    cut: bool | None = None
     closing: bool = False
     unread: bool = False
+    ended: bool = False
+    body: object = None
     give_up: Callable[[], Callable[[], Coroutine[Any, Any, None]] | None] = lambda: None
 
     def attach(self, response: Any) -> None:
@@ -76,9 +85,33 @@ class Wire:
             tap.wire = self
             self.tap = tap
 
-    def piece(self, chunk: bytes) -> bytes:
-        """Return ``chunk``, marked if the network may have cut it: then nothing came behind it, not even its CRLF."""
-        return Cut(chunk) if self.raw.endswith(chunk) else chunk
+    def pieces(self, chunk: bytes) -> Iterable[bytes]:
+        """Return ``chunk``, marked where the network has cut it or may have: nothing came behind it, not even its CRLF.
+
+        The next read then tells: it begins with the rest, or the chunk had ended, which an empty piece says.
+        """
+        ended = bool(self.cut) and (self.reads > 1 or not self.raw.startswith(chunk))
+        # Of a read that has more than one piece, only the first can be such a rest, and only the last be cut.
+        self.cut, self.reads = self.raw.endswith(chunk), 0
+        piece = Cut(chunk) if self.cut else chunk
+        return (b"", piece) if ended else (piece,)
+
+    def end(self, ended_by: str) -> None:
+        """Note the end of the body, and see to it that no byte behind it is taken for the next request's answer.
+
+        h11 keeps what was read behind an answer, and httpx uses the connection again.
+        """
+        clean = b"\r\n\r\n".endswith(self.raw[-4:])
+        if ended_by == "length" and self.cut is not None:
+            clean = self.cut and not self.reads
+        self.ended = True
+        if not clean:
+            self.hang_up()  # the pool finds the connection dead when it looks at it next
+
+    @property
+    def unasked(self) -> bool:
+        """True of a response that was there before its request: bytes that came behind an earlier answer."""
+        return self.tapped and not self.fresh and not self.received
 
     def proxy_note(self, kind: FailureKind) -> str:
         """Return what to add to a failure to connect: that it was to a proxy, where it was."""
@@ -91,28 +124,40 @@ class Wire:
         if self.tap is not None:
             self.tap.wire = None
             self.tap = None
-        self.stream = None
+        self.stream = self.body = None
 
     def hang_up(self) -> None:
-        """Fail whatever wait for the connection goes on in another thread: closing its socket would not wake it."""
-        stream = self.stream  # another thread may take it away
-        sock = None if stream is None or not self.alone else stream.get_extra_info("socket")
+        """End the connection, and the wait for it in another thread: closing its socket would wake nobody."""
+        stream: Any = self.stream  # another thread may take it away
+        sock: Any = None if stream is None or not self.alone else stream.get_extra_info("socket")
         # A forked child has the same connection, and shall not end its parent's answer.
-        if isinstance(sock, socket.socket) and self.process == os.getpid():
+        if sock is not None and self.process == os.getpid():
+            # Not SSLSocket's own, which would take TLS off before the reader is out of it.
+            shutdown: Any = socket.socket.shutdown if isinstance(sock, socket.socket) else type(sock).shutdown
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                shutdown(sock, socket.SHUT_RDWR)
+
+    @property
+    def connecting(self) -> bool:
+        """True while a connection is being made for the request."""
+        return bool(self.peer) and not self.sent
+
+    @property
+    def unfinished(self) -> bool:
+        """True of a connection that httpcore leaves open when its TLS handshake is interrupted or cancelled."""
+        return self.connecting and self.stream is not None
 
     @property
     def stale(self) -> bool:
         """True where a kept-alive connection was dead before a byte of the response came."""
-        return self.sent and not self.fresh and self.tapped and not self.received
+        return self.sent and self.unasked
 
 
 # The request that is on its way in this thread or task: a pooled connection cannot know it in another way.
 opening: ContextVar[Wire | None] = ContextVar("opening", default=None)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Tap:
     """Stands in for the ``read`` of a network stream: blocking."""
 
@@ -121,16 +166,21 @@ class Tap:
 
     def __call__(self, max_bytes: int, timeout: float | None = None) -> Any:  # noqa: D102 - it is httpcore's read()
         wire = self.wire or opening.get()
-        return self.read(max_bytes, timeout) if wire is None else self.read_for(wire, max_bytes)
+        if wire is None:
+            return self.read(max_bytes, timeout)
+        if wire.limits.expired:
+            raise TransportFailure(FailureKind.CLOSED if wire.closing else FailureKind.TIMEOUT)
+        return self.read_for(wire, max_bytes)
 
     def read_for(self, wire: Wire, max_bytes: int) -> Any:
         """Read for a request, as long as its limits allow."""
         wire.raw = self.read(max_bytes, wire.limits.wait())
+        wire.reads += 1
         wire.received = wire.received or bool(wire.raw)
         return wire.raw
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class AsyncTap(Tap):
     """Stands in for the ``read`` of an async network stream."""
 
@@ -144,6 +194,7 @@ class AsyncTap(Tap):
             if give_up is not None:
                 await apart(give_up)
             raise
+        wire.reads += 1
         wire.received = wire.received or bool(wire.raw)
         return wire.raw
 
@@ -168,8 +219,8 @@ def _tapped_write(stream: Any) -> Callable[..., Any]:
 def observe(wire: Wire, tap: type[Tap], event: str, info: dict[str, Any]) -> None:
     """Follow httpcore's ``trace`` extension (https://www.encode.io/httpcore/extensions/#trace)."""
     if event.endswith(("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")):
-        wire.fresh = True
-        stream = info["return_value"]
+        wire.fresh = wire.alone = True
+        wire.stream = stream = info["return_value"]
         stream.read = tap(stream.read)
         stream.write = _tapped_write(stream)
     elif event.endswith(("connect_tcp.started", "start_tls.started")):

@@ -136,10 +136,20 @@ def test_a_damaged_conversation_is_left_alone(run: Run, tmp_path: Path) -> None:
 
 
 def test_an_answer_is_not_lost_with_its_file(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / ("x" * 255)  # a name that leaves no room for the temporary file's
-    assert run("ask", "one", "--local", "--conversation", str(file)).out == "You said: one"
-    result = run("ask", "one", "--local", "--conversation", str(file), "--json")
-    assert (result.code, result.json["error"]["partial_text"]) == (1, "You said: one")
+    folder = tmp_path / "folder"
+
+    def remove_the_folder(_: object) -> list[str]:
+        folder.rmdir()
+        return ["an answer"]
+
+    with LocalServer(responder=remove_the_folder) as server:
+        options = ("--base-url", server.url, "--conversation", str(folder / "chat.json"))
+        folder.mkdir()
+        told = run("ask", "one", *options)
+        folder.mkdir()
+        result = run("ask", "one", *options, "--json")
+    assert (told.code, told.out, str(folder) in told.err) == (1, "an answer", True)
+    assert (result.code, result.json["error"]["partial_text"]) == (1, "an answer")
 
 
 def test_password_and_secret_from_files_beat_the_environment(run: Run, tmp_path: Path) -> None:

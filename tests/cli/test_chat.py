@@ -61,8 +61,18 @@ def test_the_file_follows_the_conversation(run: Run, counting: Any, tmp_path: Pa
 
 
 def test_a_file_that_cannot_be_written_does_not_end_the_chat(run: Run, tmp_path: Path) -> None:
-    result = run("chat", "--local", "--conversation", str(tmp_path / ("x" * 255)), stdin=b"one\ntwo\n")
-    assert (result.code, result.out) == (1, "You said: one\nYou said: two\n")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def remove_the_folder(messages: tuple[ChatMessage, ...]) -> list[str]:
+        if folder.exists():
+            folder.rmdir()
+        return [f"history:{len(messages)}"]
+
+    with LocalServer(responder=remove_the_folder) as server:
+        options = ("--base-url", server.url, "--conversation", str(folder / "chat.json"))
+        result = run("chat", *options, stdin=b"one\ntwo\n")
+    assert (result.code, result.out) == (1, "history:1\nhistory:3\n")
     assert result.err.count("error: ") == 2
 
 

@@ -85,12 +85,19 @@ def test_text_that_only_looks_like_the_trailer_is_text(chunks: list[str]) -> Non
 def test_pieces_of_other_text_come_out_as_soon_as_they_are_known_to_be_text() -> None:
     decoder = Decoder()
     assert decoder.feed(Cut(b"In")) == ""
+    assert decoder.feed(Cut(b"")) == ""
     assert decoder.feed(Cut(b"ter")) == ""
-    assert decoder.feed(b"") == ""
     assert decoder.feed(Cut(b"esting")) == "Interesting"
-    assert decoder.feed(Cut(b"In")) == ""
-    assert decoder.feed(Cut(TRAILER)) == "In"
+    assert decoder.feed(b"In") == "In"  # the rest of that chunk
+    assert decoder.feed(Cut(b"Inter")) == ""
+    assert decoder.feed(b"") == "Inter"  # the chunk had ended there
+    assert decoder.feed(Cut(TRAILER)) == ""
     assert decoder.finish() == ("", True)
+
+
+def test_a_chunk_that_ends_with_the_trailer_is_text_wherever_it_is_cut() -> None:
+    assert decode([Cut(b"An "), TRAILER]) == ("An Internal server error", False)
+    assert decode([Cut(b"An "), b"", TRAILER]) == ("An ", True)
 
 
 def test_the_beginning_of_the_trailer_is_text_where_the_chunk_ends() -> None:

@@ -74,7 +74,15 @@ def test_a_request_does_not_show_its_secrets() -> None:
     settings = Settings.create("http://h", password="canary-p", secret="canary-s", headers={"X-Key": "canary-h"})
     request = AnswerCall(settings, turns("canary-q")).stamp(STAMP)
     assert "canary" not in repr(request)
-    assert set(request.sensitive) == {"canary-p", "canary-s", generate_signature(STAMP, "canary-q", "canary-s")}
+    sign = generate_signature(STAMP, "canary-q", "canary-s")
+    assert set(request.sensitive) == {"canary-p", "canary-s", "canary-h", sign}
+
+
+def test_of_the_users_headers_what_may_be_a_key_is_sensitive() -> None:
+    headers = {"Authorization": "Bearer abcdefgh", "X-Trace": "1", "X-Key": "12345678"}
+    request = AnswerCall(Settings.create("http://h", headers=headers), turns("q"), (("X-Call", "a b"),)).stamp(STAMP)
+    sign = generate_signature(STAMP, "q", "")
+    assert set(request.sensitive) == {"Bearer abcdefgh", "abcdefgh", "12345678", sign}
 
 
 def test_the_password_call() -> None:

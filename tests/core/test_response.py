@@ -191,7 +191,15 @@ def test_how_the_end_is_marked(head: ResponseHead, ended_by: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "encoding"), [(None, None), ("", None), (" Identity ", None), ("GZIP", "gzip"), ("br, gzip", "br, gzip")]
+    ("value", "encoding"),
+    [
+        (None, None),
+        ("", None),
+        (" Identity ", None),
+        ("GZIP", "gzip"),
+        ("br , gzip", "br, gzip"),
+        ("canary,zstd", "unknown, zstd"),
+    ],
 )
 def test_the_compression_of_a_body(value: str | None, encoding: str | None) -> None:
     assert ResponseHead(200, (("Content-Encoding", value),) if value is not None else ()).content_encoding == encoding

@@ -54,8 +54,11 @@ def unharmed() -> Iterator[None]:
             gc.collect()
         finally:
             sys.unraisablehook, threading.excepthook = unraisable, excepthook
-    assert [f"{warning.category.__name__}: {warning.message}" for warning in caught] == []
-    assert unseen == []
+    told = [f"{warning.category.__name__}: {warning.message}" for warning in caught]
+    assert told == [], told
+    assert unseen == [], unseen
+    for thread in running_threads() - before_threads:
+        thread.join(10)  # one that has been told to end may need a moment
     assert running_threads() <= before_threads
     after = open_descriptors()
     assert {name: what for name, what in after.items() if before_descriptors.get(name) != what} == {}

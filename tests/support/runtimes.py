@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import anyio
 import httpx
 import httpx2
 import pytest
+import tls
 from attrs import define, field
 
 from aichatfree_sdk import AIChatFreeError, AsyncClient, Client, Conversation, Reply
@@ -40,20 +41,51 @@ class Runtime:
     def id(self) -> str:
         return f"{self.name}-{self.library.__name__}"
 
-    def ask_all(self, url: str, calls: list[dict[str, Any]], **options: Any) -> list[Outcome]:
-        """Make one client, ask it each call in turn, and close it."""
+    def ask_all(
+        self,
+        url: str,
+        calls: Iterable[dict[str, Any]],
+        *,
+        run: Callable[..., Any] = anyio.run,
+        socket_options: Any = None,
+        **options: Any,
+    ) -> list[Outcome]:
+        """Make one client, ask it each call in turn, and close it.
+
+        Args:
+            url: the server.
+            calls: what to pass to ``stream``; taken one by one, each when the one before it has ended.
+            run: runs an async function on a backend; `hygiene.run` also looks for what is left behind.
+            socket_options: of the client's sockets.
+            options: for the client.
+        """
         if self.name == "sync":
-            with self.library.Client(trust_env=False) as http, Client(url, http_client=http, **options) as client:
+            with self.http("", socket_options) as http, Client(url, http_client=http, **options) as client:
                 return [self._ask(client, dict(call)) for call in calls]
 
         async def main() -> list[Outcome]:
+            with anyio.fail_after(60):  # nothing of ours waits that long: it hangs
+                return await ask_in_turn()
+
+        async def ask_in_turn() -> list[Outcome]:
             async with (
-                self.library.AsyncClient(trust_env=False) as http,
+                self.http("Async", socket_options) as http,
                 AsyncClient(url, http_client=http, **options) as client,
             ):
                 return [await self._aask(client, dict(call)) for call in calls]
 
-        return anyio.run(main, backend=self.name)
+        outcomes: list[Outcome] = run(main, backend=self.name)
+        return outcomes
+
+    def http(self, kind: str = "", socket_options: Any = None, max_connections: int = 100) -> Any:
+        """Make an HTTP client that trusts the tests' authority, too; ``kind`` is ``""`` or ``"Async"``."""
+        transport = getattr(self.library, f"{kind}HTTPTransport")(
+            verify=tls.client_context(),
+            trust_env=False,
+            limits=self.library.Limits(max_connections=max_connections),
+            socket_options=socket_options,
+        )
+        return getattr(self.library, f"{kind}Client")(transport=transport, trust_env=False)
 
     def ask(self, url: str, prompt: Any = "q", call: dict[str, Any] | None = None, **options: Any) -> Outcome:
         return self.ask_all(url, [{"prompt": prompt, **(call or {})}], **options)[0]

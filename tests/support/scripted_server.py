@@ -1,25 +1,34 @@
-"""A server that does to each request exactly what its script says, byte for byte, on a real socket."""
+"""A server that does to each connection and each request exactly what its script says, byte for byte, on a real socket.
+
+It is the fault server of all tests: it can be absent, deaf, slow, rude, and wrong at any byte, with TLS and without.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import enum
+import itertools
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+import tls
 from attrs import frozen
 
 
 class Do(enum.Enum):
     """What a script does next to sending bytes."""
 
-    CLOSE = "close the connection"
+    CLOSE = "close the connection, under TLS with its farewell"
+    CUT = "close the connection, under TLS without its farewell"
     RESET = "reset the connection"
+    HALF_CLOSE = "say that nothing more comes, and read on until the client hangs up"
     HOLD = "send nothing more until the client hangs up"
+    HALF_TLS = "answer a TLS hello with half of what belongs there"
 
 
 @frozen
@@ -29,7 +38,34 @@ class Pause:
     seconds: float
 
 
-Step = bytes | Do | Pause
+@frozen
+class Take:
+    """Read bytes of the request's body, or the rest of it: a script that begins so runs while it is still being sent.
+
+    At the beginning of a connection: wait for a byte.
+    """
+
+    size: int | None = None
+
+
+@frozen
+class Raw:
+    """Send bytes under the TLS layer."""
+
+    data: bytes
+
+
+@frozen
+class StartTLS:
+    """Make it a TLS connection."""
+
+    context: ssl.SSLContext
+
+
+Step = bytes | Do | Pause | Take | Raw | StartTLS
+
+# No wait of the server's is longer than this, so that no test hangs: whoever waits for the server sees it fail.
+LONGEST = 30.0
 
 
 def head(status: int = 200, *headers: str) -> bytes:
@@ -66,29 +102,70 @@ def _bytes(step: Step) -> Iterable[int]:
 
 
 class ScriptedServer:
-    """Serves on a free loopback port; each request takes the next script, whichever connection it comes on."""
+    """Serves on a free loopback port; each request takes the next script, whichever connection it comes on.
 
-    def __init__(self, *scripts: Iterable[Step]) -> None:
-        self._scripts = iter(scripts)
-        self._socket = socket.create_server(("127.0.0.1", 0))
+    Args:
+        scripts: one a request.
+        then: what each request gets that comes after them.
+        greetings: one a connection, played before its first request is read; connections beyond them get no other
+            greeting than the TLS handshake.
+        tls: serves https.
+        door: ``"closed"`` refuses connections and ``"full"`` does not answer them, until `open` is called.
+        receive_buffer: how much the kernel may take of a request before it is read, in bytes.
+    """
+
+    def __init__(
+        self,
+        *scripts: Iterable[Step],
+        then: Iterable[Step] | None = None,
+        greetings: Iterable[Iterable[Step]] = (),
+        tls: ssl.SSLContext | None = None,
+        door: Literal["open", "closed", "full"] = "open",
+        receive_buffer: int | None = None,
+    ) -> None:
+        self._scripts = itertools.chain(scripts, itertools.repeat(then) if then else ())
+        self._greetings = itertools.chain(greetings, itertools.repeat([StartTLS(tls)] if tls else []))
+        self._door = door
+        self._socket = socket.socket()
+        if receive_buffer is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self._socket.bind(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
-        self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._changed = threading.Condition()
+        self._played = 0  # scripts that have ended
+        self.tls = tls
+        self.stopping = threading.Event()
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._socket.getsockname()[1]}"
         self.requests: list[dict[str, Any]] = []
         self.heads: list[str] = []
         self.connections = 0
+        self.served: list[int] = []  # for each script that was begun, the number of its connection
         self.asked = threading.Event()  # set once a request has come
 
     def __enter__(self) -> Self:
-        self._start(self._accept)
+        if self._door == "open":
+            self.open()
+        elif self._door == "full":
+            self._socket.listen(0)  # that is a queue for one
+            self._filler = socket.create_connection(self._socket.getsockname())
         return self
 
+    def open(self) -> None:
+        """Serve from now on."""
+        self._socket.listen(128)
+        if self._door == "full":
+            self._filler.close()
+            self._socket.accept()[0].close()
+        self._door = "open"
+        self._start(self._accept)
+
     def __exit__(self, *_: object) -> None:
-        self._stopping.set()
+        self.stopping.set()
         # Wakes accept(); closing alone would not.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+        if self._door == "full":
+            self._filler.close()
         self._socket.close()
         for thread in self._threads:
             thread.join(5)
@@ -108,45 +185,129 @@ class ScriptedServer:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
-            self._start(self._serve, connection)
+            self._start(_Connection(self, connection, self.connections).serve, next(self._greetings))
 
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(ConnectionError):
-            file = connection.makefile("rb")
-            with file:
-                while self._read_request(file):
-                    with self._lock:
-                        script = next(self._scripts, None)
-                    assert script is not None, "a request that the script does not expect"
-                    if not self._play(connection, script):
-                        return
+    def wait_until_begun(self, scripts: int) -> None:
+        """Wait until so many scripts have been begun."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.served) >= scripts, LONGEST), "a request did not come"
 
-    def _read_request(self, file: Any) -> bool:
-        lines = list(iter(file.readline, b"\r\n"))[:100] if (first := file.readline()) else []
-        if not first:
-            return False
-        text = b"".join([first, *lines]).decode("latin-1")
-        length = next(
-            int(line.split(":")[1]) for line in text.splitlines() if line.lower().startswith("content-length")
-        )
-        body = file.read(length)
-        with self._lock:
-            self.heads.append(text)
+    def wait_until_played(self) -> None:
+        """Wait until each script that was begun has been played."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._played == len(self.served), LONGEST), "a script does not end"
+
+    def next_script(self, head: str, connection: int) -> Iterable[Step]:
+        with self._changed:
+            script = next(self._scripts, None)
+            self.heads.append(head)
+            self.served.append(connection)
+            self._changed.notify_all()
+        assert script is not None, "a request that the script does not expect"
+        return script
+
+    def note_played(self) -> None:
+        with self._changed:
+            self._played += 1
+            self._changed.notify_all()
+
+    def note_body(self, body: bytes) -> None:
+        with self._changed:
             self.requests.append(json.loads(body))
         self.asked.set()
+
+
+class _Connection:
+    """One connection, in a thread of its own."""
+
+    def __init__(self, server: ScriptedServer, connection: socket.socket, number: int) -> None:
+        self._server = server
+        self._socket = connection
+        self._number = number
+        self._file: Any = None
+        self._left = 0  # of the request's body
+        self._body = b""
+
+    def serve(self, greeting: Iterable[Step]) -> None:
+        # The client may hang up at any time, and need not like our certificate.
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            try:
+                if self._play(greeting):
+                    with self._socket.makefile("rb") as self._file:
+                        while self._serve_request():
+                            pass
+            finally:
+                self._socket.close()
+
+    def _serve_request(self) -> bool:
+        first = self._file.readline()
+        if not first:
+            return False
+        lines = list(iter(self._file.readline, b"\r\n"))[:100]
+        text = b"".join([first, *lines]).decode("latin-1")
+        self._left = next(
+            int(line.split(":")[1]) for line in text.splitlines() if line.lower().startswith("content-length")
+        )
+        self._body = b""
+        script = iter(self._server.next_script(text, self._number))
+        step = next(script, b"")
+        if not isinstance(step, Take):
+            self._take(None)
+        try:
+            goes_on = self._play(itertools.chain([step], script))
+        finally:
+            self._server.note_played()
+        return goes_on and self._take(None)
+
+    def _take(self, size: int | None) -> bool:
+        """Read of the request's body; False if the client hung up."""
+        if self._file is None:
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        if self._left:
+            wanted = self._left if size is None else min(size, self._left)
+            data = self._file.read(wanted)
+            self._body += data
+            self._left -= wanted
+            if len(data) < wanted:
+                return False
+            if not self._left:
+                self._server.note_body(self._body)
         return True
 
-    def _play(self, connection: socket.socket, script: Iterable[Step]) -> bool:
+    def _play(self, script: Iterable[Step]) -> bool:
+        """Play ``script``; False if the connection is over."""
+        self._socket.settimeout(LONGEST)
         for step in script:
-            if step is Do.CLOSE:
-                return False
-            if step is Do.RESET:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                return False
-            if step is Do.HOLD:
-                return bool(connection.recv(1))
             if isinstance(step, Pause):
-                self._stopping.wait(step.seconds)
-            else:
-                connection.sendall(step)
+                self._server.stopping.wait(step.seconds)
+            elif isinstance(step, Take):
+                if not self._take(step.size):
+                    return False
+            elif isinstance(step, Raw):
+                socket.socket.sendall(self._socket, step.data)
+            elif isinstance(step, StartTLS):
+                self._socket = step.context.wrap_socket(self._socket, server_side=True)
+            elif isinstance(step, bytes):
+                self._socket.sendall(step)
+            elif not self._do(step):
+                return False
+        self._socket.settimeout(None)
         return True
+
+    def _do(self, step: Do) -> bool:
+        if step is Do.HALF_TLS:
+            assert self._server.tls is not None
+            self._socket.sendall(tls.half_flight(self._socket.recv(65_536), self._server.tls))
+            return True
+        if step is Do.CLOSE and isinstance(self._socket, ssl.SSLSocket):
+            self._socket.settimeout(0)  # the client's own farewell is not waited for
+            with contextlib.suppress(OSError):
+                self._socket.unwrap()
+        elif step is Do.RESET:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif step in (Do.HALF_CLOSE, Do.HOLD):
+            if step is Do.HALF_CLOSE:
+                self._socket.shutdown(socket.SHUT_WR)
+            while self._socket.recv(65_536):
+                pass
+        return False

@@ -1,0 +1,94 @@
+"""A transport without a network, for `Client` and `AsyncClient`, of which a call, whichever is wanted, fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+from answering_server import deltas_of
+from attrs import define, field
+from faults import Failing
+
+from aichatfree_sdk.transports.base import Limits, Request, ResponseHead
+
+
+@define(eq=False)
+class FaultyTransport(Failing):
+    """Answers as the answering server does, without its sockets.
+
+    Attributes:
+        responses: those that were opened.
+        asked: the questions that came.
+    """
+
+    responses: list[_Response] = field(factory=list, init=False)
+    asked: list[str] = field(factory=list, init=False)
+
+    @property
+    def left_open(self) -> list[Any]:
+        return [response for response in self.responses if not response.closed]
+
+    def open(self, request: Request, limits: Limits) -> _Response:
+        self.called("open")
+        self.responses.append(_Response(self, *self._respond(request)))
+        return self.responses[-1]
+
+    def close(self) -> None:
+        pass
+
+    def _respond(self, request: Request) -> tuple[int, list[bytes]]:
+        if request.url.endswith("/api/auth"):
+            return 200, [b'{"code":', b"0}"]
+        question = json.loads(request.body)["messages"][-1]["parts"][0]["text"]
+        self.asked.append(question)
+        if question.startswith("refused"):
+            return 400, [b'{"error":{"message":', b'"Not today."}}']
+        if question.startswith("busy") and self.asked.count(question) == 1:
+            return 503, [b"<html>"]
+        return 200, [delta.encode() for delta in deltas_of(question)]
+
+
+class _Response:
+    def __init__(self, transport: Failing, status: int, chunks: Sequence[bytes]) -> None:
+        self.head = ResponseHead(status, (("transfer-encoding", "chunked"),))
+        self.transport, self.closed = transport, False
+        self.chunks = self.read(chunks)
+
+    def read(self, chunks: Sequence[bytes]) -> Iterator[bytes]:
+        received = b"HTTP/1.1 %d X\r\n\r\n" % self.head.status
+        for chunk in chunks:
+            self.transport.called("read", received=received)
+            yield chunk
+            received += chunk
+        self.transport.called("read", received=received)
+
+    def close(self) -> None:
+        self.closed = True
+        self.transport.called("close")
+
+
+class AsyncFaultyTransport(FaultyTransport):
+    """The same for `AsyncClient`."""
+
+    async def open(self, request: Request, limits: Limits) -> Any:  # type: ignore[override]
+        return _AsyncResponse(super().open(request, limits))
+
+    async def aclose(self) -> None:
+        pass
+
+
+class _AsyncResponse:
+    def __init__(self, response: _Response) -> None:
+        self.head, self.response, self.chunks = response.head, response, self
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for chunk in self.response.chunks:
+            return chunk
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self.response.close()
