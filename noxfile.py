@@ -96,22 +96,24 @@ def types(session: nox.Session) -> None:
     session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
 
 
-@nox.session(python=find_interpreters())
+INTERPRETERS = find_interpreters()
+
+
+@nox.session(python=INTERPRETERS)
 def tests(session: nox.Session) -> None:
-    """Run the tests on the package as it is installed, and measure their coverage: 100 % of the core's branches."""
+    """Run the tests on the package as it is installed; the first interpreter measures that all the core's branches are."""
     session.install(".[server,cli]", *group("test"))
-    env = {
-        # Keeps the working directory off sys.path: the package that is imported is the installed one, not the checkout.
-        "PYTHONSAFEPATH": "1",
-        # Of one interpreter's own, so that the sessions do not mix.
-        "COVERAGE_FILE": str(Path(session.virtualenv.location, "coverage").resolve()),
-    }
+    # Keeps the working directory off sys.path: the package that is imported is the installed one, not the checkout.
+    env = {"PYTHONSAFEPATH": "1"}
+    # One process for each core: most of the time goes into waiting for the processes and clocks that tests start.
+    pytest = ["-m", "pytest", "-n", "auto", "--ignore=tests/g4f", *session.posargs]
+    if session.posargs or session.python != INTERPRETERS[0]:
+        session.run("python", *pytest, env=env)
+        return
+    env["COVERAGE_FILE"] = str(Path(session.virtualenv.location, "coverage").resolve())
     session.run("coverage", "erase", env=env)
     # coverage starts pytest, not the other way round: the package's own pytest plugin is imported before any test.
-    # One process for each core: most of the time goes into waiting for the processes and clocks that tests start.
-    session.run("coverage", "run", "-m", "pytest", "-n", "auto", "--ignore=tests/g4f", *session.posargs, env=env)
-    if session.posargs:
-        return  # some of the tests say nothing about coverage
+    session.run("coverage", "run", *pytest, env=env)
     session.run("coverage", "combine", "--quiet", env=env)
     session.run("coverage", "report", env=env)
     session.run("coverage", "report", "--include=*/aichatfree_sdk/core/*", "--fail-under=100", env=env)

@@ -132,10 +132,12 @@ class Wire:
         sock: Any = None if stream is None or not self.alone else stream.get_extra_info("socket")
         # A forked child has the same connection, and shall not end its parent's answer.
         if sock is not None and self.process == os.getpid():
-            # Not SSLSocket's own, which would take TLS off before the reader is out of it.
-            shutdown: Any = socket.socket.shutdown if isinstance(sock, socket.socket) else type(sock).shutdown
             with contextlib.suppress(OSError):
-                shutdown(sock, socket.SHUT_RDWR)
+                if isinstance(sock, socket.socket):
+                    # Not SSLSocket's own, which would take TLS off before the reader is out of it.
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                else:
+                    sock.shutdown(socket.SHUT_RDWR)
 
     @property
     def connecting(self) -> bool:

@@ -268,7 +268,6 @@ def test_no_token_is_taken_twice_by_threads_or_put_back_in_vain(cases: Cases) ->
     budget = RetryBudget(tokens, refund=1)
     assert in_threads(lambda: sum(1 for _ in iter(budget.spend, False))) == tokens
     assert in_threads(lambda: sum(1 for _ in range(tokens // 8) if budget.refund() is None)) == budget.tokens == tokens
-    cases.count(tokens)
 
 
 def test_what_answers_put_back_is_there_for_retries_to_the_last_tenth(cases: Cases) -> None:

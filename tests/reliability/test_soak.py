@@ -7,6 +7,7 @@ refusals, answers that break off, fail or are not read to their end, retries, co
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -24,6 +25,7 @@ def test_what_a_process_holds_does_not_grow(runtime: str, cases: Cases) -> None:
     warm_up, answers = cases.choose((100, 300), (2_000, 6_000 if runtime == "trio" else 20_000))
     patience = cases.choose(120, 1_800)  # seconds
     command = [sys.executable, "-W", "error", soaked_client.__file__, runtime]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with running() as server:
         command += [server.url, str(warm_up), str(answers)]
         soaked = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
