@@ -28,7 +28,7 @@ def test_what_a_process_holds_does_not_grow(runtime: str, cases: Cases) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with running() as server:
         command += [server.url, str(warm_up), str(answers)]
-        soaked = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
+        soaked = subprocess.run(command, env=env, capture_output=True, text=True, timeout=patience, check=False)
     assert (soaked.returncode, soaked.stderr) == (0, "")
     before, after = json.loads(soaked.stdout)
     cases.count(answers)
