@@ -101,7 +101,7 @@ INTERPRETERS = find_interpreters()
 
 @nox.session(python=INTERPRETERS)
 def tests(session: nox.Session) -> None:
-    """Run the tests on the package as it is installed; the first interpreter measures that they reach all of the core."""
+    """Run the tests on the package as it is installed; the first interpreter measures that they reach all the core."""
     session.install(".[server,cli]", *group("test"))
     # Keeps the working directory off sys.path: the package that is imported is the installed one, not the checkout.
     env = {"PYTHONSAFEPATH": "1"}
