@@ -245,7 +245,7 @@ class Conversation:
         """Write the conversation to ``path``, as a whole or not at all.
 
         Raises:
-            OSError: the file cannot be written; an older one is still there, whole.
+            OSError: the file cannot be written; what is there is the older one or the new one, whole.
         """
         storage.write(path, self.to_dict())
 
