@@ -110,8 +110,11 @@ class Wire:
 
     @property
     def unasked(self) -> bool:
-        """True of a response that was there before its request: bytes that came behind an earlier answer."""
-        return self.tapped and not self.fresh and not self.received
+        """True of a response that was there before its request: bytes that came behind an earlier answer.
+
+        Over HTTP/2 it may have been read for another request.
+        """
+        return self.alone and self._silent
 
     def proxy_note(self, kind: FailureKind) -> str:
         """Return what to add to a failure to connect: that it was to a proxy, where it was."""
@@ -152,7 +155,11 @@ class Wire:
     @property
     def stale(self) -> bool:
         """True where a kept-alive connection was dead before a byte of the response came."""
-        return self.sent and self.unasked
+        return self.sent and self._silent
+
+    @property
+    def _silent(self) -> bool:
+        return self.tapped and not self.fresh and not self.received
 
 
 # The request that is on its way in this thread or task: a pooled connection cannot know it in another way.
