@@ -99,6 +99,12 @@ def tasks() -> set[Any]:
     return found
 
 
+def forget_deadlines() -> None:
+    """Have trio let go of the deadlines that are over, of which it keeps up to a thousand with all they refer to."""
+    if _on_trio():
+        trio._core._run.GLOBAL_RUN_CONTEXT.runner.deadlines._prune()
+
+
 def freeze() -> None:
     """Take what exists now out of the garbage collector's rounds, which `unharmed` makes once a case."""
     gc.collect()

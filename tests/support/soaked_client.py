@@ -37,6 +37,7 @@ def questions() -> Iterator[str]:
 
 def held(runtime: str, client: Any) -> dict[str, Any]:
     """Return what the process holds."""
+    hygiene.forget_deadlines()
     gc.collect()
     return {
         "descriptors": len(hygiene.open_descriptors()),
