@@ -30,7 +30,9 @@ class FailureKind(Enum):
     CONNECT = "connect"  # no connection: name, refusal, TLS, proxy; nothing of the request was sent
     CONNECT_TIMEOUT = "connect timeout"
     POOL_TIMEOUT = "pool timeout"  # every connection was in use
-    STALE = "stale"  # a reused connection was dead before a byte of the response came: the request was not read
+    # A reused connection was dead before a byte of the response came, so the request was not read; or it still held
+    # bytes from behind an earlier answer, so what comes on it answers nothing.
+    STALE = "stale"
     TIMEOUT = "timeout"  # a wait for bytes, in either direction, took longer than the limits allow
     BROKEN = "broken"  # the connection ended in the middle
     MALFORMED = "malformed"  # what came is not HTTP

@@ -27,6 +27,7 @@ from ..core.limits import Limits
 from ..core.request import Request
 from ..core.response import ResponseHead
 from ..errors import InvalidArgumentError
+from .pool import areclaim, reclaim
 from .wire import AsyncTap, Tap, Wire, observe, opening
 
 # Closing a connection sends a few bytes at most; a peer that does not take them is not waited for.
@@ -101,31 +102,32 @@ def _translating(library: ModuleType, wire: Wire) -> Generator[None]:
             raise TransportFailure(FailureKind.CLOSED) from None
         with contextlib.suppress(AttributeError):
             error.request = None  # type: ignore[attr-defined] # it holds the body, which holds the password
-        kind, detail = _kind_of(error, library, wire), str(error) or type(error).__name__
-        if kind is FailureKind.MALFORMED:
+        kind, detail, cause = _kind_of(error, library, wire), str(error) or type(error).__name__, error
+        if _is_no_http(error, library):
             # h11 quotes the bytes that it stumbled over, and a server may echo the request in them.
-            detail = detail.partition(":")[0]
-            raise TransportFailure(kind, detail) from None
-        raise TransportFailure(kind, detail + wire.proxy_note(kind)) from error
+            detail, cause = detail.partition(":")[0], None
+        raise TransportFailure(kind, detail + wire.proxy_note(kind)) from cause
 
 
 def _kind_of(error: Exception, library: ModuleType, wire: Wire) -> FailureKind:
-    if isinstance(error, library.ConnectTimeout):
-        return FailureKind.CONNECT_TIMEOUT
     if isinstance(error, library.PoolTimeout):
         return FailureKind.POOL_TIMEOUT
     if isinstance(error, library.TimeoutException):
-        return FailureKind.TIMEOUT
+        late = wire.connecting or isinstance(error, library.ConnectTimeout)
+        return FailureKind.CONNECT_TIMEOUT if late else FailureKind.TIMEOUT
     connecting = (library.ConnectError, library.ProxyError, library.UnsupportedProtocol, library.InvalidURL)
-    # An error of a lower layer that httpcore lets through does not say in which step it was raised.
-    if isinstance(error, connecting) or (wire.connecting and not isinstance(error, library.HTTPError)):
+    # What is raised on the way through a proxy, or by a lower layer, does not say in which step it was.
+    if wire.connecting or isinstance(error, connecting):
         return FailureKind.CONNECT
     if wire.stale:
         return FailureKind.STALE
-    # One class of httpx's stands for a connection that ended early and for bytes that are no HTTP; h11's and
-    # httpcore's texts tell them apart.
+    return FailureKind.MALFORMED if _is_no_http(error, library) else FailureKind.BROKEN
+
+
+def _is_no_http(error: Exception, library: ModuleType) -> bool:
+    """Tell bytes that are no HTTP from a connection that ended early: httpx has one class for both, h11 two texts."""
     early = any(words in str(error) for words in ("peer closed", "peer unexpectedly closed", "disconnected"))
-    return FailureKind.MALFORMED if isinstance(error, library.RemoteProtocolError) and not early else FailureKind.BROKEN
+    return isinstance(error, library.RemoteProtocolError) and not early
 
 
 def _caught(library: ModuleType) -> tuple[type[Exception], ...]:
@@ -214,12 +216,7 @@ class HttpxTransport:
                 built = self._client.build_request(**_to_httpx(request, limits, self._tracer(wire)))
                 response = self._client.send(built, stream=True, follow_redirects=False)
         except BaseException:
-            try:
-                if wire.unfinished:
-                    with contextlib.suppress(*_caught(self._library)):
-                        wire.stream.close()
-            finally:
-                self.release(wire)
+            self._give_up(wire)
             raise
         finally:
             opening.reset(token)
@@ -227,8 +224,20 @@ class HttpxTransport:
         opened = _Response(response, self._library, wire, self)
         if wire.unasked:
             opened.close()
-            raise TransportFailure(FailureKind.MALFORMED, _UNASKED)
+            raise TransportFailure(FailureKind.STALE, _UNASKED)
         return opened
+
+    def _give_up(self, wire: Wire) -> None:
+        """Close what a request that came to no response has left open."""
+        closing = contextlib.suppress(*_caught(self._library))
+        try:
+            if wire.unfinished:
+                with closing:
+                    wire.stream.close()
+            with closing:
+                reclaim(self._client)
+        finally:
+            self.release(wire)
 
     def release(self, wire: Wire) -> None:
         """Note that a request is over."""
@@ -310,7 +319,7 @@ async def _aread_untapped(stream: Any, library: ModuleType, wire: Wire) -> Async
 class _AsyncResponse:
     # Nothing that it holds refers to it, so that it ends as soon as its stream is dropped, not with the next garbage.
     def __init__(self, response: Any, library: ModuleType, wire: Wire, transport: AsyncHttpxTransport) -> None:
-        self._closed = False
+        self._closed = self._unwound = False
         self._transport = transport
         self._response = response
         self._library = library
@@ -326,23 +335,26 @@ class _AsyncResponse:
         wire.give_up = weakref.WeakMethod(self.aclose)
 
     async def aclose(self) -> None:
-        if self._closed:
+        first, self._closed = not self._closed, True
+        if self._unwound:
             return
-        self._closed = True
         try:
             if not self._transport.bound_elsewhere():  # else there is nobody left who could close it
                 with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
                     await self._close()
         finally:
-            self._transport.release(self._wire)
+            if first:
+                self._transport.release(self._wire)
 
     async def _close(self) -> None:
         with contextlib.suppress(*_caught(self._library)):
             await self._response.aclose()
-            # "Already running": somebody is reading, or the loop is closing all generators; that ends them, too.
+            # "Already running": somebody is reading, or the loop is closing all generators. A reader finds an error
+            # and ends them; where it finds what had come before, it calls this again.
             with contextlib.suppress(RuntimeError):
                 await self.chunks.aclose()
                 await self._unwind()
+                self._unwound = True
 
     def __del__(self) -> None:
         # Nothing can be awaited here, and no other thread's event loop be touched.
@@ -433,19 +445,27 @@ class AsyncHttpxTransport:
         try:
             response = await self._send(request, wire)
         except BaseException:
-            try:
-                if wire.unfinished:
-                    with anyio.CancelScope(shield=True), contextlib.suppress(*_caught(self._library)):
-                        await wire.stream.aclose()
-            finally:
-                self.release(wire)
+            await self._give_up(wire)
             raise
         wire.attach(response)
         opened = _AsyncResponse(response, self._library, wire, self)
         if wire.unasked:
             await opened.aclose()
-            raise TransportFailure(FailureKind.MALFORMED, _UNASKED)
+            raise TransportFailure(FailureKind.STALE, _UNASKED)
         return opened
+
+    async def _give_up(self, wire: Wire) -> None:
+        """Close what a request that came to no response has left open."""
+        closing = contextlib.suppress(*_caught(self._library))
+        try:
+            with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
+                if wire.unfinished:
+                    with closing:
+                        await wire.stream.aclose()
+                with closing:
+                    await areclaim(self._client)
+        finally:
+            self.release(wire)
 
     def release(self, wire: Wire) -> None:
         """Note that a request is over."""

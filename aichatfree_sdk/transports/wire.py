@@ -40,7 +40,7 @@ class Wire:
         process: who opened it.
         peer: who is being connected to, as host:port.
         fresh: the connection was opened for this request.
-        sent: it got as far as a connection.
+        sent: it got as far as a connection to whom it is for: a proxy's CONNECT is a part of connecting.
         alone: it has that connection for itself: HTTP/1.
         stream: the network stream that was opened for it, or that it was written to.
         tap: the tap on that stream while it follows this request.
@@ -48,7 +48,8 @@ class Wire:
         received: one came.
         raw: what the last read from the network brought.
         reads: how many there were since the last piece of a chunk.
-        cut: that piece was the end of its read; None before the first.
+        last: that piece.
+        cut: it was the end of its read.
         closing: the client is being closed.
         unread: whoever read the response was ended before it.
         ended: the body came to its end.
@@ -71,12 +72,17 @@ class Wire:
     received: bool = False
     raw: bytes = b""
     reads: int = 0
-    cut: bool | None = None
+    last: bytes = b""
+    cut: bool = False
     closing: bool = False
     unread: bool = False
     ended: bool = False
     body: object = None
     give_up: Callable[[], Callable[[], Coroutine[Any, Any, None]] | None] = lambda: None
+
+    def wait(self) -> float | None:
+        """Return how many seconds a wait for the network that begins now may take; None is for ever."""
+        return self.limits.wait() if self.sent else self.limits.connect_wait()
 
     def attach(self, response: Any) -> None:
         """Make the response's connection, if it is a tapped one that it has for itself, follow the limits."""
@@ -90,20 +96,23 @@ class Wire:
 
         The next read then tells: it begins with the rest, or the chunk had ended, which an empty piece says.
         """
-        ended = bool(self.cut) and (self.reads > 1 or not self.raw.startswith(chunk))
-        # Of a read that has more than one piece, only the first can be such a rest, and only the last be cut.
-        self.cut, self.reads = self.raw.endswith(chunk), 0
+        # The rest of a chunk is the beginning of the one read behind it. Of a read that has more than one piece, only
+        # the first can be such a rest, and only the last be cut, whatever the others end with.
+        ended = self.cut and (self.reads != 1 or not self.raw.startswith(chunk))
+        self.cut, self.reads, self.last = self.raw.endswith(chunk), 0, chunk
         piece = Cut(chunk) if self.cut else chunk
         return (b"", piece) if ended else (piece,)
 
     def end(self, ended_by: str) -> None:
         """Note the end of the body, and see to it that no byte behind it is taken for the next request's answer.
 
-        h11 keeps what was read behind an answer, and httpx uses the connection again.
+        h11 keeps what was read behind an answer, and httpx uses the connection again. What slips through here ends
+        with a blank line, at which h11 makes up its mind without another read: see `unasked` and `stale`.
         """
         clean = b"\r\n\r\n".endswith(self.raw[-4:])
-        if ended_by == "length" and self.cut is not None:
-            clean = self.cut and not self.reads
+        if ended_by == "length" and self.last:
+            alone = self.raw == self.last or self.raw.endswith((b"\n\r\n" + self.last, b"\n\n" + self.last))
+            clean = alone and not self.reads
         self.ended = True
         if not clean:
             self.hang_up()  # the pool finds the connection dead when it looks at it next
@@ -183,7 +192,7 @@ class Tap:
 
     def read_for(self, wire: Wire, max_bytes: int) -> Any:
         """Read for a request, as long as its limits allow."""
-        wire.raw = self.read(max_bytes, wire.limits.wait())
+        wire.raw = self.read(max_bytes, wire.wait())
         wire.reads += 1
         wire.received = wire.received or bool(wire.raw)
         return wire.raw
@@ -196,7 +205,7 @@ class AsyncTap(Tap):
     async def read_for(self, wire: Wire, max_bytes: int) -> Any:
         """Read for a request, as long as its limits allow."""
         try:
-            wire.raw = await self.read(max_bytes, wire.limits.wait())
+            wire.raw = await self.read(max_bytes, wire.wait())
         except asyncio.CancelledError:
             # What httpcore does on its way up from here is lost if a second one strikes; so it finds it done.
             give_up = wire.give_up()
@@ -218,9 +227,9 @@ def _tapped_write(stream: Any) -> Callable[..., Any]:
         wire.tapped, wire.stream = True, stream
         if wire.blocking:
             for start in range(0, len(buffer), _PIECE):
-                write(buffer[start : start + _PIECE], wire.limits.wait())
+                write(buffer[start : start + _PIECE], wire.wait())
             return None
-        return write(buffer, wire.limits.wait())
+        return write(buffer, wire.wait())
 
     return tapped
 
@@ -236,5 +245,5 @@ def observe(wire: Wire, tap: type[Tap], event: str, info: dict[str, Any]) -> Non
         # These are the very arguments of what starts now: time was spent since httpx was told, on a free connection.
         info["timeout"] = wire.limits.connect_wait()
         wire.peer = f"{info['host']}:{info['port']}" if "host" in info else wire.peer
-    elif event.endswith("send_request_headers.started"):
+    elif event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
         wire.sent, wire.alone = True, event.startswith("http11.")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import random
-import ssl
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
@@ -17,10 +16,11 @@ import httpx
 import httpx2
 import hygiene
 import pytest
-from attrs import define
+from attrs import define, frozen
 from cases import Cases
 from loop_server import LoopServer, loop_server
 from scripted_server import CHUNKED, Do, Step, answer, chunk, whole
+from tls import client_context, server_context
 
 from aichatfree_sdk import (
     AsyncClient,
@@ -37,7 +37,6 @@ ROW = "cancellation"
 DELTAS = ["Once ", "upon ", "a 🙂"]
 TEXT = "".join(DELTAS)
 HISTORY = [Message("user", "a"), Message("assistant", "b")]
-TLS = ssl.create_default_context()
 LIBRARIES = {"httpx": httpx, "httpx2": httpx2}
 BACKENDS = pytest.mark.parametrize("backend", hygiene.BACKENDS)
 LIBRARY = pytest.mark.parametrize("library", ["httpx", pytest.param("httpx2", marks=pytest.mark.full)])
@@ -54,6 +53,8 @@ def script(question: str, before: int) -> Iterable[Step]:
         return [CHUNKED, *map(chunk, DELTAS), Do.HOLD]
     if kind == "silent":
         return [Do.HOLD]
+    if kind == "last":
+        return [*whole(200, TEXT, "Connection: close"), Do.CLOSE]
     return answer(*DELTAS)
 
 
@@ -74,16 +75,37 @@ async def leave_early(stream: AsyncStream) -> None:
             break
 
 
-# What the server does, and what the reader does with it.
-LIVES: dict[str, tuple[str, Callable[[AsyncStream], Awaitable[None]]]] = {
-    "read to the end": ("answered", read_all),
-    "read without a with block": ("answered", read_bare),
-    "left after a delta": ("answered", leave_early),
-    "left in the middle of an endless answer": ("endless", leave_early),
-    "tried again": ("retried", read_all),
-    "refused": ("refused", read_all),
-    "waiting for more": ("endless", read_all),
-    "waiting for the head": ("silent", read_all),
+@frozen
+class Life:
+    """What the server does, what the reader does with it, and on which connection.
+
+    Attributes:
+        kind: the first word of the question.
+        read: reads the stream.
+        before: the question before it; "last" leaves no connection behind.
+        secure: whether it is under TLS.
+        tunnel: whether that is behind a proxy.
+    """
+
+    kind: str
+    read: Callable[[AsyncStream], Awaitable[None]]
+    before: str = "next"
+    secure: bool = False
+    tunnel: bool = False
+
+
+LIVES = {
+    "read to the end": Life("answered", read_all),
+    "read without a with block": Life("answered", read_bare),
+    "left after a delta": Life("answered", leave_early),
+    "left in the middle of an endless answer": Life("endless", leave_early),
+    "tried again": Life("retried", read_all),
+    "refused": Life("refused", read_all),
+    "waiting for more": Life("endless", read_all),
+    "waiting for the head": Life("silent", read_all),
+    "on a connection of its own": Life("answered", read_all, before="last"),
+    "on a connection of its own under TLS": Life("answered", read_all, before="last", secure=True),
+    "on a connection of its own behind a proxy": Life("answered", read_all, before="last", secure=True, tunnel=True),
 }
 
 
@@ -148,12 +170,14 @@ WAYS += [("asyncio", stop) for stop in ASYNCIO_ONLY]
 
 
 @contextlib.asynccontextmanager
-async def client_and_server(library: str, connections: int = 1) -> AsyncGenerator[tuple[AsyncClient, LoopServer]]:
+async def client_and_server(
+    library: str, connections: int = 1, *, secure: bool = False, tunnel: bool = False
+) -> AsyncGenerator[tuple[AsyncClient, LoopServer]]:
     module: Any = LIBRARIES[library]
     limits = module.Limits(max_connections=connections, max_keepalive_connections=connections)
     async with (
-        loop_server(script) as server,
-        module.AsyncClient(verify=TLS, trust_env=False, limits=limits) as http,
+        loop_server(script, server_context() if secure else None, tunnel=tunnel) as server,
+        module.AsyncClient(verify=client_context(), trust_env=False, limits=limits, proxy=server.proxy) as http,
         AsyncClient(
             server.url, http_client=http, max_connections=connections, retry=RetryPolicy(base_delay=0)
         ) as client,
@@ -182,26 +206,28 @@ async def stop_after(passes: int, reader: Reader, stop: Callable[[Reader], Await
     return ended
 
 
-async def stopped_after(passes: int, client: AsyncClient, life: str, stop: Callable[[Reader], Awaitable[None]]) -> bool:
+async def stopped_after(
+    passes: int, client: AsyncClient, life: Life, stop: Callable[[Reader], Awaitable[None]]
+) -> bool:
     """Run one life, stop it after so many passes of the loop, and return whether it had already ended by itself."""
-    kind, read = LIVES[life]
     chat = Conversation(messages=HISTORY)
-    reader = Reader(client.stream(f"{kind} {life} {stop.__name__} {passes}", conversation=chat), anyio.CancelScope())
+    stream = client.stream(f"{life.kind} {stop.__name__} {passes}", conversation=chat)
+    reader = Reader(stream, anyio.CancelScope())
     with anyio.fail_after(30):
         if stop in ASYNCIO_ONLY:
-            reader.task = asyncio.create_task(run_reader(reader, read, native=True))
+            reader.task = asyncio.create_task(run_reader(reader, life.read, native=True))
             ended = await stop_after(passes, reader, stop)
             await asyncio.wait([reader.task])
         else:
             async with anyio.create_task_group() as group:
-                group.start_soon(run_reader, reader, read)
+                group.start_soon(run_reader, reader, life.read)
                 ended = await stop_after(passes, reader, stop)
     # A task that is cancelled before its first step never runs.
     assert reader.outcome or (reader.task is not None and reader.task.cancelled())
     assert not chat.busy
     turn = [Message("user", chat.messages[2].content), Message("assistant", TEXT)] if len(chat.messages) > 2 else []
     assert list(chat.messages) == [*HISTORY, *turn]
-    assert not turn or kind in ("answered", "retried")
+    assert not turn or life.kind in ("answered", "retried")
     return ended
 
 
@@ -216,26 +242,27 @@ def open_things() -> tuple[int, int]:
 
 
 @LIBRARY
-@pytest.mark.parametrize("life", LIVES)
+@pytest.mark.parametrize("life", LIVES.values(), ids=LIVES.keys())
 @pytest.mark.parametrize(("backend", "stop"), WAYS, ids=lambda it: it if isinstance(it, str) else it.__name__)
 def test_a_stream_that_is_stopped_at_every_pass_of_the_loop(
-    backend: str, stop: Callable[[Reader], Awaitable[None]], life: str, library: str, cases: Cases
+    backend: str, stop: Callable[[Reader], Awaitable[None]], life: Life, library: str, cases: Cases
 ) -> None:
     async def main() -> None:
-        async with client_and_server(library) as (client, server):
-            assert (await client.ask("next")).text == TEXT
+        async with client_and_server(library, secure=life.secure, tunnel=life.tunnel) as (client, server):
+            assert (await client.ask(life.before)).text == TEXT
+            await anyio.wait_all_tasks_blocked()
             before = open_things()
             ended_before_it_was_stopped = 0
             for passes in range(0, 400, cases.choose(7, 1)):
                 cases.count()
                 ended = await stopped_after(passes, client, life, stop)
                 with anyio.fail_after(10):
-                    assert (await client.ask("next")).text == TEXT, passes
+                    assert (await client.ask(life.before)).text == TEXT, passes
                 await anyio.wait_all_tasks_blocked()
-                assert server.connections == 1, passes
+                assert server.connections == (life.before == "next"), passes
                 assert open_things() == before, passes
                 ended_before_it_was_stopped += ended
-                if ended_before_it_was_stopped == 3 or (passes > 80 and LIVES[life][0] in ("endless", "silent")):
+                if ended_before_it_was_stopped == 3 or (passes > 80 and life.kind in ("endless", "silent")):
                     return
             raise AssertionError("the life of the stream is longer than the passes that were tried")
 

@@ -6,6 +6,8 @@ chunks that add up to them, are an answer.
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import Any
 
 import httpcore
@@ -74,8 +76,11 @@ BODIES = {
 
 def cut(body: Body, cases: Cases) -> list[list[bytes]]:
     """Return every way that the reads may bring ``body`` after its head."""
-    by_byte = [bytes([byte]) for byte in body.data]
-    ways = [*splits(body.data, between=cases.choose(0, EVERY)), by_byte]
+    data, ends = body.data, [place for match in re.finditer(b"\r\n", body.data) for place in match.span()]
+    by_byte = [bytes([byte]) for byte in data]
+    # Where a read that is a chunk's beginning or end can look like another.
+    by_line = [[data[:start], data[start:end], data[end:]] for start, end in itertools.combinations(ends, 2)]
+    ways = [*splits(data, between=cases.choose(0, EVERY)), by_byte, *by_line]
     return [[body.head, *filter(None, pieces)] for pieces in ways]
 
 

@@ -18,6 +18,7 @@ from aichatfree_sdk import Conversation, RetryPolicy
 ONCE = RetryPolicy(max_retries=1, base_delay=0)
 # So small that the body of a large request does not fit, and that a slow server takes it in small pieces.
 SMALL = 16_384
+BEHIND_PROXY = "https://127.0.0.1"
 SMALL_BUFFER = [(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)]
 
 Way = tuple[Runtime, bool, bool]  # the runtime; whether on a connection that was used before; whether under TLS
@@ -39,6 +40,7 @@ def check(fault: Fault, runtime: Runtime, reused: bool, secure: bool) -> None:
         then=answer(NEXT),
         greetings=fault.greetings,
         tls=tls.server_context() if secure else None,
+        tunnel=fault.tunnel,
         door=fault.door,
         receive_buffer=SMALL,
     ) as server:
@@ -55,9 +57,10 @@ def check(fault: Fault, runtime: Runtime, reused: bool, secure: bool) -> None:
                 server.wait_until_played()
             yield {"prompt": "next"}
 
-        *earlier, outcome, following = runtime.ask_all(
-            server.url, calls(), run=hygiene.run, socket_options=SMALL_BUFFER, retry=ONCE
-        )
+        url, proxy = (BEHIND_PROXY, f"http://{server.address}") if fault.tunnel else (server.url, None)
+        # Of one connection: one that is lost would make the next request wait in vain.
+        pool = {"socket_options": SMALL_BUFFER, "max_connections": 1, "proxy": proxy}
+        *earlier, outcome, following = runtime.ask_all(url, calls(), run=hygiene.run, pool=pool, retry=ONCE)
     assert [before.text for before in earlier] == ["earlier"] * reused
     _check_outcome(outcome, fault, chat, again=fault.retries + (reused and fault.stale))
     assert not chat.busy

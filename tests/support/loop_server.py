@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -10,6 +12,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+from anyio.streams.tls import TLSListener, TLSStream
 from attrs import define, field
 from scripted_server import Do, Pause, Step
 
@@ -22,10 +25,11 @@ class LoopServer:
 
     url: str
     script: Script  # from a question, and how often it has come before, to what is sent
+    proxy: str | None = None
     asked: Counter[str] = field(factory=Counter)
     connections: int = 0  # that are open
 
-    async def serve(self, stream: anyio.abc.SocketStream) -> None:
+    async def serve(self, stream: anyio.abc.ByteStream) -> None:
         self.connections += 1
         try:
             async with stream:
@@ -46,7 +50,7 @@ class LoopServer:
             self.connections -= 1
 
     @staticmethod
-    async def _read_question(stream: anyio.abc.SocketStream) -> str:
+    async def _read_question(stream: anyio.abc.ByteStream) -> str:
         data = b""
         while b"\r\n\r\n" not in data:
             data += await stream.receive()
@@ -59,12 +63,29 @@ class LoopServer:
 
 
 @asynccontextmanager
-async def loop_server(script: Script) -> AsyncIterator[LoopServer]:
-    """Serve on a free loopback port while the block runs."""
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(anyio.abc.SocketAttribute.local_port)
-    server = LoopServer(f"http://127.0.0.1:{port}", script)
+async def loop_server(
+    script: Script, tls: ssl.SSLContext | None = None, *, tunnel: bool = False
+) -> AsyncIterator[LoopServer]:
+    """Serve on a free loopback port while the block runs, under TLS where a context is given.
+
+    With ``tunnel`` it is a proxy there, and the server behind it.
+    """
+    listener: anyio.abc.Listener[Any] = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    address = f"127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+    if tls is not None and not tunnel:
+        listener = TLSListener(listener, tls, standard_compatible=False)
+    server = LoopServer(f"http{'s' if tls else ''}://{address}", script, proxy=f"http://{address}" if tunnel else None)
+
+    async def serve_tunnel(stream: anyio.abc.ByteStream) -> None:
+        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            async with stream:
+                while not (await stream.receive()).endswith(b"\r\n\r\n"):
+                    pass
+                await stream.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                inner = await TLSStream.wrap(stream, server_side=True, ssl_context=tls, standard_compatible=False)
+                await server.serve(inner)
+
     async with listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, server.serve)
+        group.start_soon(listener.serve, serve_tunnel if tunnel else server.serve)
         yield server
         group.cancel_scope.cancel()

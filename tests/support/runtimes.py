@@ -47,7 +47,7 @@ class Runtime:
         calls: Iterable[dict[str, Any]],
         *,
         run: Callable[..., Any] = anyio.run,
-        socket_options: Any = None,
+        pool: dict[str, Any] | None = None,
         **options: Any,
     ) -> list[Outcome]:
         """Make one client, ask it each call in turn, and close it.
@@ -56,11 +56,12 @@ class Runtime:
             url: the server.
             calls: what to pass to ``stream``; taken one by one, each when the one before it has ended.
             run: runs an async function on a backend; `hygiene.run` also looks for what is left behind.
-            socket_options: of the client's sockets.
+            pool: what the HTTP client's connections are like: arguments of `http`.
             options: for the client.
         """
+        pool = pool or {}
         if self.name == "sync":
-            with self.http("", socket_options) as http, Client(url, http_client=http, **options) as client:
+            with self.http("", **pool) as http, Client(url, http_client=http, **options) as client:
                 return [self._ask(client, dict(call)) for call in calls]
 
         async def main() -> list[Outcome]:
@@ -69,21 +70,26 @@ class Runtime:
 
         async def ask_in_turn() -> list[Outcome]:
             async with (
-                self.http("Async", socket_options) as http,
-                AsyncClient(url, http_client=http, **options) as client,
+                self.http("Async", **pool) as http,
+                AsyncClient(
+                    url, http_client=http, max_connections=pool.get("max_connections", 100), **options
+                ) as client,
             ):
                 return [await self._aask(client, dict(call)) for call in calls]
 
         outcomes: list[Outcome] = run(main, backend=self.name)
         return outcomes
 
-    def http(self, kind: str = "", socket_options: Any = None, max_connections: int = 100) -> Any:
+    def http(
+        self, kind: str = "", *, socket_options: Any = None, max_connections: int = 100, proxy: str | None = None
+    ) -> Any:
         """Make an HTTP client that trusts the tests' authority, too; ``kind`` is ``""`` or ``"Async"``."""
         transport = getattr(self.library, f"{kind}HTTPTransport")(
             verify=tls.client_context(),
             trust_env=False,
             limits=self.library.Limits(max_connections=max_connections),
             socket_options=socket_options,
+            proxy=proxy,
         )
         return getattr(self.library, f"{kind}Client")(transport=transport, trust_env=False)
 

@@ -29,6 +29,7 @@ class Do(enum.Enum):
     HALF_CLOSE = "say that nothing more comes, and read on until the client hangs up"
     HOLD = "send nothing more until the client hangs up"
     HALF_TLS = "answer a TLS hello with half of what belongs there"
+    READ_CONNECT = "read a request for a tunnel"
 
 
 @frozen
@@ -63,6 +64,8 @@ class StartTLS:
 
 
 Step = bytes | Do | Pause | Take | Raw | StartTLS
+
+TUNNEL: list[Step] = [Do.READ_CONNECT, b"HTTP/1.1 200 Connection established\r\n\r\n"]
 
 # No wait of the server's is longer than this, so that no test hangs: whoever waits for the server sees it fail.
 LONGEST = 30.0
@@ -110,6 +113,7 @@ class ScriptedServer:
         greetings: one a connection, played before its first request is read; connections beyond them get no other
             greeting than the TLS handshake.
         tls: serves https.
+        tunnel: is a proxy, and the server behind it.
         door: ``"closed"`` refuses connections and ``"full"`` does not answer them, until `open` is called.
         receive_buffer: how much the kernel may take of a request before it is read, in bytes.
     """
@@ -120,11 +124,13 @@ class ScriptedServer:
         then: Iterable[Step] | None = None,
         greetings: Iterable[Iterable[Step]] = (),
         tls: ssl.SSLContext | None = None,
+        tunnel: bool = False,
         door: Literal["open", "closed", "full"] = "open",
         receive_buffer: int | None = None,
     ) -> None:
         self._scripts = itertools.chain(scripts, itertools.repeat(then) if then else ())
-        self._greetings = itertools.chain(greetings, itertools.repeat([StartTLS(tls)] if tls else []))
+        usual = [*(TUNNEL if tunnel else []), *([StartTLS(tls)] if tls else [])]
+        self._greetings = itertools.chain(greetings, itertools.repeat(usual))
         self._door = door
         self._socket = socket.socket()
         if receive_buffer is not None:
@@ -135,7 +141,8 @@ class ScriptedServer:
         self._played = 0  # scripts that have ended
         self.tls = tls
         self.stopping = threading.Event()
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        self.url = f"{'https' if tls else 'http'}://{self.address}"
         self.requests: list[dict[str, Any]] = []
         self.heads: list[str] = []
         self.connections = 0
@@ -299,6 +306,11 @@ class _Connection:
             assert self._server.tls is not None
             self._socket.sendall(tls.half_flight(self._socket.recv(65_536), self._server.tls))
             return True
+        if step is Do.READ_CONNECT:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += self._socket.recv(1) or b"\r\n\r\n"
+            return head.startswith(b"CONNECT ")
         if step is Do.CLOSE and isinstance(self._socket, ssl.SSLSocket):
             self._socket.settimeout(0)  # the client's own farewell is not waited for
             with contextlib.suppress(OSError):

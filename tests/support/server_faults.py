@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from attrs import evolve, field, frozen
-from scripted_server import END, Do, Pause, Raw, StartTLS, Step, Take, chunk, cut, head, whole
+from scripted_server import END, TUNNEL, Do, Pause, Raw, StartTLS, Step, Take, chunk, cut, head, whole
 from tls import server_context
 
 import aichatfree_sdk as sdk
@@ -49,6 +49,7 @@ class Fault:
         greetings: what is done to the connections before their first request.
         door: whether the server lets anybody in.
         secure: whether it is under TLS; None is either.
+        tunnel: whether the server is behind a proxy.
         timeout: the client's clocks.
         prompt: what is asked.
         retries: how often the request is sent again.
@@ -66,6 +67,7 @@ class Fault:
     greetings: list[list[Step]] = field(factory=list)
     door: Literal["open", "closed", "full"] = "open"
     secure: bool | None = None
+    tunnel: bool = False
     timeout: Timeout = PATIENT
     prompt: str = "q"
     retries: int = 0
@@ -123,6 +125,7 @@ HEADS = {
     "close": head(200),
 }
 GOOD = HEADS["chunked"] + CHUNKS + END
+LENGTHY = HEADS["length"] + BODY
 _ONCE = len(chunk(DELTAS[0]))
 _MARKS: list[tuple[str, Phase, bytes, str]] = [
     ("before the first byte", "first text", b"", ""),
@@ -281,6 +284,18 @@ def _handshake(*then: Step, **more: Any) -> list[Fault]:
     return [*faults, *map(_mends, faults)]
 
 
+def _tunneled(fault: Fault) -> Fault:
+    """The same behind a proxy."""
+    greetings = [[*TUNNEL, *greeting] for greeting in fault.greetings]
+    return evolve(fault, where=f"{fault.where}, in a tunnel", greetings=greetings, tunnel=True)
+
+
+def _to_proxy(*then: Step, **more: Any) -> list[Fault]:
+    """What a proxy does instead of opening a tunnel."""
+    fault = _connecting("CONNECT", [Do.READ_CONNECT, *then], tunnel=True, **more)
+    return [fault, _mends(fault)]
+
+
 def _corrupt(at: Position, data: bytes) -> Fault:
     error = sdk.StreamInterruptedError if "text" in at.phase else sdk.TransportError
     script = [at.sent, A_WHILE, Raw(data), Do.HOLD]
@@ -330,6 +345,15 @@ KINDS: dict[str, list[Fault]] = {
     "expired certificate": [_connecting("TLS handshake", [StartTLS(server_context(expired=True))])],
     "corrupt TLS record": [
         _corrupt(at, (b"\xff" * 64, ALERT)[turn % 2]) for turn, at in enumerate(POSITIONS) if at.phase != "request"
+    ],
+    # A proxy.
+    "no tunnel": [
+        *_to_proxy(Do.CLOSE),
+        *_to_proxy(Do.RESET),
+        *_to_proxy(*FOR_EVER, error=sdk.ConnectTimeoutError, timeout=_NO_CONNECTION),
+        *_to_proxy(b"HTTP/1.1 200", *FOR_EVER, error=sdk.ConnectTimeoutError, timeout=_NO_CONNECTION),
+        *_to_proxy(b"SSH-2.0-X\r\n\r\n", Do.HOLD),
+        *[fault for status in (407, 502) for fault in _to_proxy(*whole(status, "<html>no</html>"), Do.HOLD)],
     ],
     # In the request's body.
     "early refusal": [
@@ -502,11 +526,40 @@ KINDS: dict[str, list[Fault]] = {
     # Behind the answer: none of it may be taken for the beginning of the next one.
     "another answer at once": [_good("behind the answer", [GOOD + EXTRA], reusable=False)],
     "another answer later": [_good("behind the answer", [GOOD, A_WHILE, EXTRA], reusable=False)],
+    # What ends as an answer does is only noticed when the next request finds it.
+    "a head behind the answer": [
+        _good(f"behind the answer, {extra[:20]!r}", [GOOD + extra], reusable=False)
+        for extra in (
+            b"HTTP/1.1 204 X\r\n\r\n",
+            b"HTTP/1.1 408 X\r\n\r\n",
+            HEADS["chunked"],
+            HEADS["length"],
+            b"\r\n\r\n",
+            b"x\r\n\r\n",
+        )
+    ],
     "bytes behind the answer": [
         *[
             _good(f"behind the answer, {extra[:20]!r}", [GOOD + extra], reusable=False)
             for extra in (b"\r\n", b"x", b"HTTP/1.1 200 X\r\na: ", EXTRA[:-1], EXTRA + b"x")
         ],
-        _good("behind the answer (length)", [HEADS["length"] + BODY + EXTRA], by="length", reusable=False),
+        *[
+            _good(
+                f"behind the answer (length), {extra[:20]!r}",
+                [HEADS["length"] + BODY + extra],
+                by="length",
+                reusable=False,
+            )
+            for extra in (EXTRA, BODY)
+        ],
     ],
+}
+
+# Behind a proxy a connection is made in another way, from TLS on.
+KINDS |= {
+    f"{kind}, in a tunnel": [
+        _tunneled(evolve(fault, secure=True)) for fault in KINDS[kind] if fault.secure is not False
+    ]
+    for kind in KINDS
+    if kind.startswith("handshake") or kind in ("wrong authority", "wrong host name", "cut")
 }
