@@ -102,7 +102,7 @@ def _translating(library: ModuleType, wire: Wire) -> Generator[None]:
             raise TransportFailure(FailureKind.CLOSED) from None
         with contextlib.suppress(AttributeError):
             error.request = None  # type: ignore[attr-defined] # it holds the body, which holds the password
-        kind, detail, cause = _kind_of(error, library, wire), str(error) or type(error).__name__, error
+        kind, detail, cause = _kind_of(error, library, wire), str(error).rstrip(".") or type(error).__name__, error
         if _is_no_http(error, library):
             # h11 quotes the bytes that it stumbled over, and a server may echo the request in them.
             detail, cause = detail.partition(":")[0], None
