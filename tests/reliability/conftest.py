@@ -45,14 +45,10 @@ def cases(request: pytest.FixtureRequest) -> Cases:
     return made
 
 
-@pytest.fixture(scope="session", autouse=True)
-def frozen() -> None:
-    hygiene.freeze()
-
-
 @pytest.fixture(autouse=True)
 def left_unharmed(clean_environment: None) -> Iterator[None]:
     """Every test of a row is a case itself."""
+    hygiene.freeze()  # each time: the tests before, hypothesis first of all, leave a lot
     with hygiene.unharmed():
         yield
 
