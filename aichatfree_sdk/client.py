@@ -117,7 +117,8 @@ class Stream(BaseStream):
         action = exchange.action
         if isinstance(action, StartAttempt):
             self._log_attempt(action)
-            self._wake.wait(action.delay)
+            if action.delay:
+                self._wake.wait(action.delay)
             exchange.attempt_started(time_ms=time.time_ns() // 1_000_000, jitter=random.random())  # noqa: S311
         elif isinstance(action, SendRequest):
             self._send(exchange, action)

@@ -1,7 +1,7 @@
 """Messages and the conversation they add up to: data and its rules, no client and no file.
 
-A turn is a claim on the conversation: `Conversation.begin` makes it, and exactly one of `Turn.commit` and
-`Turn.interrupt` ends it. The history changes in that one assignment or not at all, so nobody ever sees half a turn.
+A turn is a claim on the conversation: `Turn.begin` makes it, and exactly one of `Turn.commit` and `Turn.interrupt`
+ends it. The history changes in that one assignment or not at all, so nobody ever sees half a turn.
 """
 
 from __future__ import annotations
@@ -179,17 +179,9 @@ class Conversation:
         """True while a turn is being answered."""
         return self._turn is not None
 
-    def begin(self, question: Sequence[Message]) -> Turn:
-        """Claim the conversation for one turn; the clients call this when they send.
-
-        Raises:
-            ConversationBusyError: another turn is being answered.
-        """
-        with _claiming:
-            self._check_idle()
-            turn = Turn(self, self._messages + tuple(question), tuple(question), self._end)
-            self._turn = turn
-        return turn
+    def prepare(self, question: Sequence[Message]) -> Turn:
+        """Return a turn that asks ``question``; the clients call this, and begin the turn when they send."""
+        return Turn(self, tuple(question), self._claim, self._end)
 
     def undo(self) -> tuple[Message, ...]:
         """Take the last question and its answer back and return them; ``()`` where there is none.
@@ -270,9 +262,17 @@ class Conversation:
                 "or take a .fork() for a second question at the same time"
             )
 
-    def _end(self, turn: Turn, messages: tuple[Message, ...]) -> None:
+    def _claim(self, turn: Turn) -> tuple[Message, ...]:
+        with _claiming:
+            self._check_idle()
+            self._turn = turn
+            return self._messages
+
+    def _end(self, turn: Turn, added: tuple[Message, ...]) -> None:
         with _claiming:
             if self._turn is turn:
+                # Nothing else changes the history meanwhile. A Ctrl-C between the two assignments forgets the turn.
+                messages = self._messages + added
                 self._turn = None
                 self._messages = messages
 
@@ -294,27 +294,34 @@ _claiming = threading.RLock()
 class Turn:
     """A claim on a conversation, from the question to the end of its answer.
 
+    It is made before it begins, so that whoever claims a conversation holds what frees it: a Ctrl-C strikes anywhere.
+
     Attributes:
         conversation: whose turn it is.
-        messages: what the model has to see: the history and the question.
         question: what is being asked.
     """
 
     conversation: Conversation
-    messages: tuple[Message, ...]
     question: tuple[Message, ...]
+    _claim: Callable[[Turn], tuple[Message, ...]]
     _end: Callable[[Turn, tuple[Message, ...]], None]
+
+    def begin(self) -> tuple[Message, ...]:
+        """Claim the conversation, and return what the model has to see: the history and the question.
+
+        Raises:
+            ConversationBusyError: another turn is being answered.
+        """
+        return self._claim(self) + self.question
 
     def commit(self, answer: Message) -> None:
         """Add question and answer to the history, in one step, and free the conversation."""
-        self._end(self, (*self.messages, answer))
+        self._end(self, (*self.question, answer))
 
     def interrupt(self, partial_text: str) -> None:
         """End the turn without an answer, as ``on_interrupt`` says, and free the conversation."""
-        if self.conversation.on_interrupt == "keep" and partial_text:
-            self._end(self, (*self.messages, Message("assistant", partial_text, partial=True)))
-        else:
-            self._end(self, self.messages[: len(self.messages) - len(self.question)])
+        keep = self.conversation.on_interrupt == "keep" and partial_text
+        self._end(self, (*self.question, Message("assistant", partial_text, partial=True)) if keep else ())
 
 
 def _check_keys(data: Mapping[str, Any], *, required: set[str], allowed: set[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from attrs import evolve, frozen
 
 from .config import Settings
-from .conversation import Conversation, Message, Turn
+from .conversation import Conversation, Message
 from .core.exchange import Exchange
 from .core.request import AnswerCall, Headers, PasswordCall, fold
 from .core.retry import RetryBudget
@@ -44,26 +44,22 @@ class AnswerWork:
     ) -> None:
         self._settings = settings
         self._budget = budget
-        self._conversation = conversation
-        self._question = question
+        self._turn = conversation.prepare(question)
         self._headers = headers
-        self._turn: Turn | None = None
 
     def begin(self) -> Exchange:
         """Claim the conversation; raises ConversationBusyError."""
-        self._turn = self._conversation.begin(self._question)
-        messages = fold(self._turn.messages, self._conversation.system, self._conversation.max_messages)
+        conversation = self._turn.conversation
+        messages = fold(self._turn.begin(), conversation.system, conversation.max_messages)
         return Exchange(AnswerCall(self._settings, messages, self._headers), self._settings, self._budget, monotonic)
 
     def commit(self, reply: Reply) -> None:
         """Add question and answer to the conversation."""
-        if self._turn is not None:
-            self._turn.commit(reply.message)
+        self._turn.commit(reply.message)
 
     def interrupt(self, partial_text: str) -> None:
         """Free the conversation, as its ``on_interrupt`` says."""
-        if self._turn is not None:
-            self._turn.interrupt(partial_text)
+        self._turn.interrupt(partial_text)
 
 
 @frozen

@@ -13,18 +13,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aichatfree_sdk import Conversation, ConversationBusyError, InvalidArgumentError, Message
+from aichatfree_sdk.conversation import Turn
 
 Q1, A1, Q2, A2 = Message("user", "q1"), Message("assistant", "a1"), Message("user", "q2"), Message("assistant", "a2")
 
 
+def begin(chat: Conversation, question: list[Message]) -> Turn:
+    turn = chat.prepare(question)
+    turn.begin()
+    return turn
+
+
 def test_a_turn_is_committed_as_a_whole() -> None:
     chat = Conversation()
-    turn = chat.begin([Q1])
-    assert (turn.messages, turn.question, chat.messages, chat.busy) == ((Q1,), (Q1,), (), True)
+    turn = begin(chat, [Q1])
+    assert (turn.question, chat.messages, chat.busy) == ((Q1,), (), True)
     turn.commit(A1)
     assert (chat.messages, chat.last, chat.busy) == ((Q1, A1), A1, False)
-    second = chat.begin([Q2])
-    assert second.messages == (Q1, A1, Q2)
+    second = chat.prepare([Q2])
+    assert second.begin() == (Q1, A1, Q2)
     second.commit(A2)
     assert chat.messages == (Q1, A1, Q2, A2)
 
@@ -39,15 +46,15 @@ def test_a_turn_is_committed_as_a_whole() -> None:
 )
 def test_an_interrupted_turn(on_interrupt: str, partial: str, left: tuple[Message, ...]) -> None:
     chat = Conversation(on_interrupt=on_interrupt)  # type: ignore[arg-type]
-    chat.begin([Q1]).interrupt(partial)
+    begin(chat, [Q1]).interrupt(partial)
     assert (chat.messages, chat.busy) == (left, False)
 
 
 def test_a_turn_ends_once() -> None:
     chat = Conversation()
-    turn = chat.begin([Q1])
+    turn = begin(chat, [Q1])
     turn.interrupt("")
-    other = chat.begin([Q2])
+    other = begin(chat, [Q2])
     turn.commit(A1)
     turn.interrupt("x")
     assert (chat.messages, chat.busy) == ((), True)
@@ -57,8 +64,8 @@ def test_a_turn_ends_once() -> None:
 
 def test_a_busy_conversation_refuses_a_second_turn_and_undo() -> None:
     chat = Conversation()
-    turn = chat.begin([Q1])
-    for call in (lambda: chat.begin([Q2]), chat.undo):
+    turn = begin(chat, [Q1])
+    for call in (lambda: begin(chat, [Q2]), chat.undo):
         with pytest.raises(ConversationBusyError, match=r"\.fork\(\)"):
             call()
     turn.commit(A1)
@@ -73,7 +80,7 @@ def test_of_many_threads_one_gets_the_turn() -> None:
     def claim() -> None:
         start.wait()
         try:
-            chat.begin([Q1])
+            begin(chat, [Q1])
             outcomes.append("claimed")
         except ConversationBusyError:
             outcomes.append("busy")
@@ -93,7 +100,7 @@ def test_no_turn_of_many_threads_is_lost() -> None:
         done = 0
         while done < 100:
             with contextlib.suppress(ConversationBusyError):
-                chat.begin([Message("user", f"{name}-{done}")]).commit(A1)
+                begin(chat, [Message("user", f"{name}-{done}")]).commit(A1)
                 done += 1
 
     sys.setswitchinterval(1e-6)
@@ -128,10 +135,10 @@ def test_undo_takes_the_last_turn_back() -> None:
 
 def test_a_fork_goes_its_own_way() -> None:
     chat = Conversation("S", [Q1, A1], max_messages=7, on_interrupt="keep")
-    turn = chat.begin([Q2])
+    turn = begin(chat, [Q2])
     fork = chat.fork()
     assert not fork.busy
-    fork.begin([Q2]).commit(A1)
+    begin(fork, [Q2]).commit(A1)
     turn.commit(A2)
     assert chat.messages == (Q1, A1, Q2, A2)
     assert fork.messages == (Q1, A1, Q2, A1)
@@ -141,7 +148,7 @@ def test_a_fork_goes_its_own_way() -> None:
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda chat: pickle.loads(pickle.dumps(chat))])
 def test_a_copy_is_a_fork(duplicate: object) -> None:
     chat = Conversation("S", [Q1, A1], max_messages=7, on_interrupt="keep")
-    chat.begin([Q2])
+    begin(chat, [Q2])
     other = duplicate(chat)  # type: ignore[operator]
     assert other == chat
     assert not other.busy
@@ -155,7 +162,7 @@ def test_a_message_of_any_spelling() -> None:
 def test_the_repr_shows_no_content() -> None:
     chat = Conversation("canary", [Message("user", "canary")])
     assert repr(chat) == "<Conversation of 1 messages>"
-    chat.begin([Q1])
+    begin(chat, [Q1])
     assert repr(chat) == "<Conversation of 1 messages, busy>"
 
 

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import sys
+import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -27,7 +28,7 @@ from ..core.limits import Limits
 from ..core.request import Request
 from ..core.response import ResponseHead
 from ..errors import InvalidArgumentError
-from .pool import areclaim, reclaim
+from .pool import OWNER, areclaim, harden, reclaim
 from .wire import AsyncTap, Tap, Wire, observe, opening
 
 # Closing a connection sends a few bytes at most; a peer that does not take them is not waited for.
@@ -58,24 +59,28 @@ def _make_client(kind: Callable[..., Any], proxy: str | None, max_connections: i
     # A proxy cannot reach our loopback, but HTTP_PROXY would send it there; one that is named as proxy= is meant.
     direct = {} if proxy else {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
     try:
-        return kind(proxy=proxy, mounts=direct, limits=limits, follow_redirects=False)
+        client = kind(proxy=proxy, mounts=direct, limits=limits, follow_redirects=False)
     except ImportError as error:  # a SOCKS proxy needs a package that httpx does not install
         problem = str(error)
     except (ValueError, httpx.InvalidURL):  # its text repeats the URL, which may hold a password
         problem = "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds no URL of a proxy that can be used: correct or unset it"
+    else:
+        if kind is httpx.Client:
+            harden(client)
+        return client
     raise InvalidArgumentError("proxy", problem)
 
 
-def _to_httpx(request: Request, limits: Limits, trace: Callable[..., Any]) -> dict[str, Any]:
-    connect = limits.connect_wait()
-    longest = limits.wait()
+def _to_httpx(request: Request, wire: Wire, trace: Callable[..., Any]) -> dict[str, Any]:
+    connect = wire.limits.connect_wait()
+    longest = wire.limits.wait()
     return {
         "method": request.method,
         "url": request.url,
         "headers": list(request.headers),
         "content": request.body,
         "timeout": (connect, longest, longest, connect),
-        "extensions": {"trace": trace},
+        "extensions": {"trace": trace, OWNER: wire},
     }
 
 
@@ -152,27 +157,47 @@ def _read(stream: Any, library: ModuleType, wire: Wire, ended_by: str) -> Genera
 
 
 class _Response:
+    _transport: HttpxTransport | None = None  # until it is all there: a Ctrl-C may strike in the middle of making it
+
     def __init__(self, response: Any, library: ModuleType, wire: Wire, transport: HttpxTransport) -> None:
-        self._closed = False
-        self._transport = transport
+        wire.attach(response)
         self._response = response
         self._library = library
         self._wire = wire
         self.head = _head(response)
         self.chunks = _read(response.stream, library, wire, self.head.ended_by)
         wire.body = self.chunks
+        self._closing = threading.RLock()
+        self._transport = transport
 
     def close(self) -> None:
-        self._closed = True
         if not self._wire.ended:
             self._wire.hang_up()
-        self._transport.release(self._wire)
-        with contextlib.suppress(*_caught(self._library)):
-            self._response.close()
+        # Where another thread reads, that wakes it; httpcore's closing is for one thread, and that is the reader.
+        if not self.chunks.gi_running:
+            with self._closing:
+                self._close()
+
+    def _close(self) -> None:
+        assert self._transport is not None  # noqa: S101 - nobody has one that is half made
+        ignored, whole = contextlib.suppress(*_caught(self._library)), False
+        try:
+            with ignored:
+                self._response.close()
+            whole = self._wire.ended
+        finally:
+            if not whole:
+                # A Ctrl-C may have come: what they had begun to close, httpx and httpcore take for closed, and h11 may
+                # be between two states.
+                self._wire.hang_up()
+                with ignored:
+                    self._response.stream.close()
+                self._transport.reclaim(self._wire)
+            self._transport.release(self._wire)
 
     def __del__(self) -> None:
         # This thread may be in the middle of what httpcore does under its lock, so the pool is told later.
-        if not self._closed:
+        if self._transport is not None and self._wire in self._transport.wires:
             self._wire.hang_up()
             self._transport.lost.append(self)
 
@@ -196,7 +221,7 @@ class HttpxTransport:
             http_client = self._make()
         self._library = _check_client(http_client, "Client")
         self._client: Any = http_client
-        self._wires: set[Wire] = set()  # the requests that are under way
+        self.wires: set[Wire] = set()  # the requests that are under way
         self.lost: deque[_Response] = deque()  # dropped unclosed, by whichever thread collected the garbage
         self._process: int | None = None  # whose connections these are; set when there may be some
         self._inherited: list[Any] = []
@@ -209,47 +234,52 @@ class HttpxTransport:
             raise TransportFailure(FailureKind.CLOSED)
         wire = Wire(limits, _host(request), blocking=True)
         limits.wake = wire.hang_up
-        self._wires.add(wire)
+        self.wires.add(wire)
         token = opening.set(wire)
+        opened: _Response | None = None
         try:
             with _translating(self._library, wire):
-                built = self._client.build_request(**_to_httpx(request, limits, self._tracer(wire)))
+                built = self._client.build_request(**_to_httpx(request, wire, self._tracer(wire)))
                 response = self._client.send(built, stream=True, follow_redirects=False)
+            opened = _Response(response, self._library, wire, self)
+            if wire.unasked:
+                raise TransportFailure(FailureKind.STALE, _UNASKED)
+            return opened
         except BaseException:
-            self._give_up(wire)
+            if opened is not None:
+                opened.close()
+            else:
+                self._give_up(wire)
             raise
         finally:
             opening.reset(token)
-        wire.attach(response)
-        opened = _Response(response, self._library, wire, self)
-        if wire.unasked:
-            opened.close()
-            raise TransportFailure(FailureKind.STALE, _UNASKED)
-        return opened
 
     def _give_up(self, wire: Wire) -> None:
         """Close what a request that came to no response has left open."""
-        closing = contextlib.suppress(*_caught(self._library))
         try:
             if wire.unfinished:
-                with closing:
+                with contextlib.suppress(*_caught(self._library)):
                     wire.stream.close()
-            with closing:
-                reclaim(self._client)
+            self.reclaim(wire)
         finally:
             self.release(wire)
+
+    def reclaim(self, wire: Wire) -> None:
+        """Close what a request that was not read to its end has left in the pool."""
+        with contextlib.suppress(*_caught(self._library)):
+            reclaim(self._client, wire)
 
     def release(self, wire: Wire) -> None:
         """Note that a request is over."""
         wire.detach()
-        self._wires.discard(wire)
+        self.wires.discard(wire)
 
     def close(self) -> None:
         """Close every connection, those of answers on their way too, unless the client was given to us."""
         self._close_lost()
         if not self._owned:
             return
-        for wire in list(self._wires):
+        for wire in list(self.wires):
             wire.closing = True
             wire.limits.expire()
         self._client.close()
@@ -268,8 +298,8 @@ class HttpxTransport:
             if not self._owned:
                 raise TransportFailure(FailureKind.BOUND, _FORKED)
             # Not closed, but kept: another thread of the parent's may have held the pool's lock at the fork.
-            self._inherited.append((self._client, self._wires, self.lost))
-            self._client, self._wires, self.lost = self._make(), set(), deque()
+            self._inherited.append((self._client, self.wires, self.lost))
+            self._client, self.wires, self.lost = self._make(), set(), deque()
         self._process = process
 
     @staticmethod
@@ -463,7 +493,7 @@ class AsyncHttpxTransport:
                     with closing:
                         await wire.stream.aclose()
                 with closing:
-                    await areclaim(self._client)
+                    await areclaim(self._client, wire)
         finally:
             self.release(wire)
 
@@ -483,7 +513,7 @@ class AsyncHttpxTransport:
         token = opening.set(wire)
         try:
             with _translating(self._library, wire), anyio.move_on_after(wire.limits.wait()):
-                built = self._client.build_request(**_to_httpx(request, wire.limits, trace))
+                built = self._client.build_request(**_to_httpx(request, wire, trace))
                 built.stream = self._body(request.body)
                 return await self._client.send(built, stream=True, follow_redirects=False)
         finally:

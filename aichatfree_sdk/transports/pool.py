@@ -3,30 +3,45 @@
 A request that ends between two steps of httpcore's (cancelled after its connection is made and before it is used, or
 while TLS begins behind a proxy) leaves a connection in the pool that is neither idle nor closed and belongs to nobody.
 It keeps its slot, and perhaps its socket, for good: https://github.com/encode/httpcore/issues/1093, and pull request
-1099, whose rule this is. httpcore gets no releases any more; httpcore2 has a part of it.
+1099, whose rule this is. A Ctrl-C in the middle of closing leaves the request in the pool as well: it has been marked
+closed by then. httpcore gets no releases any more; httpcore2 has mended a part of it.
 
 There is no public way to such a connection, so this looks at private attributes, and does nothing where they are not
-there: the client's own transport, a mock, another pool.
+there: a transport of the user's own, a mock, another pool.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
+# The extension of a request that says which one it is; httpx and httpcore hand on those that they do not know.
+OWNER = "aichatfree_sdk"
 
-def reclaim(http_client: Any) -> None:
-    """Close what a request that failed may have left in the pools of ``http_client``."""
+
+def harden(http_client: Any) -> None:
+    """Give the pools of ``http_client``, which nobody has used yet, locks that no Ctrl-C leaves locked.
+
+    httpcore's own is entered by a function in Python; one that strikes there, after the lock was taken, locks the pool
+    for good. Nothing can strike between the entry of a lock of the interpreter's own and the block.
+    """
     for pool in _pools_of(http_client):
-        closing = _take_orphans(pool)
+        pool._optional_thread_lock = threading.Lock()  # noqa: SLF001
+
+
+def reclaim(http_client: Any, owner: object) -> None:
+    """Close what the request of ``owner``, which is over, may have left in the pools."""
+    for pool in _pools_of(http_client):
+        closing = _take_left(pool, owner)
         if closing:
             pool._close_connections(closing)  # noqa: SLF001
 
 
-async def areclaim(http_client: Any) -> None:
-    """Close what a request that failed may have left in the pools of ``http_client``."""
+async def areclaim(http_client: Any, owner: object) -> None:
+    """Close what the request of ``owner``, which is over, may have left in the pools."""
     for pool in _pools_of(http_client):
-        closing = _take_orphans(pool)
+        closing = _take_left(pool, owner)
         if closing:
             await pool._close_connections(closing)  # noqa: SLF001
 
@@ -38,16 +53,14 @@ def _pools_of(http_client: Any) -> Iterator[Any]:
             yield pool
 
 
-def _take_orphans(pool: Any) -> list[Any]:
-    """Take the connections that belong to no request out of the pool, and return them with others to be closed."""
+def _take_left(pool: Any, owner: object) -> list[Any]:
+    """Take that request, and the connections that belong to none, out of the pool; return what is to be closed."""
     with pool._optional_thread_lock:  # noqa: SLF001
-        owned = {id(request.connection) for request in pool._requests}  # noqa: SLF001
-        orphans = [
-            connection
-            for connection in pool.connections
-            if id(connection) not in owned and not connection.is_idle() and not connection.is_closed()
-        ]
-        if not orphans:
+        requests = [it for it in pool._requests if it.request.extensions.get(OWNER) is not owner]  # noqa: SLF001
+        owned = {id(request.connection) for request in requests}
+        connections = [it for it in pool.connections if id(it) in owned or it.is_idle() or it.is_closed()]
+        orphans = [it for it in pool.connections if it not in connections]
+        if not orphans and len(requests) == len(pool._requests):  # noqa: SLF001
             return []
-        pool._connections = [it for it in pool.connections if it not in orphans]  # noqa: SLF001
+        pool._requests, pool._connections = requests, connections  # noqa: SLF001
         return [*orphans, *pool._assign_requests_to_connections()]  # noqa: SLF001 - somebody may wait for the slots

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import threading
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
 from typing import Any
@@ -43,7 +44,7 @@ class Wire:
         sent: it got as far as a connection to whom it is for: a proxy's CONNECT is a part of connecting.
         alone: it has that connection for itself: HTTP/1.
         stream: the network stream that was opened for it, or that it was written to.
-        tap: the tap on that stream while it follows this request.
+        tap: the tap on that stream, if the response is read through it.
         tapped: we can tell whether a byte of the response came.
         received: one came.
         raw: what the last read from the network brought.
@@ -85,10 +86,9 @@ class Wire:
         return self.limits.wait() if self.sent else self.limits.connect_wait()
 
     def attach(self, response: Any) -> None:
-        """Make the response's connection, if it is a tapped one that it has for itself, follow the limits."""
+        """Note whether the response's connection is a tapped one, which follows the limits."""
         tap = getattr(response.extensions.get("network_stream"), "read", None)
-        if isinstance(tap, Tap) and self.alone:
-            tap.wire = self
+        if isinstance(tap, Tap) and tap.wire is self:
             self.tap = tap
 
     def pieces(self, chunk: bytes) -> Iterable[bytes]:
@@ -132,24 +132,23 @@ class Wire:
         return "" if direct or not connecting else f", at the proxy {self.peer}"
 
     def detach(self) -> None:
-        """Leave the connection to the next request."""
-        if self.tap is not None:
-            self.tap.wire = None
-            self.tap = None
+        """Leave the connection to the next request, which may have it already."""
+        tap, self.tap = self.tap, None
+        if tap is not None:
+            with tap.lock:
+                if tap.wire is self:
+                    tap.wire = None
         self.stream = self.body = None
 
     def hang_up(self) -> None:
         """End the connection, and the wait for it in another thread: closing its socket would wake nobody."""
         stream: Any = self.stream  # another thread may take it away
-        sock: Any = None if stream is None or not self.alone else stream.get_extra_info("socket")
         # A forked child has the same connection, and shall not end its parent's answer.
-        if sock is not None and self.process == os.getpid():
-            with contextlib.suppress(OSError):
-                if isinstance(sock, socket.socket):
-                    # Not SSLSocket's own, which would take TLS off before the reader is out of it.
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
-                else:
-                    sock.shutdown(socket.SHUT_RDWR)
+        if stream is None or not self.alone or self.process != os.getpid():
+            return
+        with stream.read.lock:
+            if stream.read.wire is self or not self.sent:  # else it is another request's by now
+                _shut_down(stream.get_extra_info("socket"))
 
     @property
     def connecting(self) -> bool:
@@ -171,16 +170,34 @@ class Wire:
         return self.tapped and not self.fresh and not self.received
 
 
+def _shut_down(sock: Any) -> None:
+    with contextlib.suppress(OSError):
+        if isinstance(sock, socket.socket):
+            # Not SSLSocket's own, which would take TLS off before the reader is out of it.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        elif sock is not None:
+            # uvloop's, for one, has no shutdown of its own.
+            with socket.socket(fileno=os.dup(sock.fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)
+
+
 # The request that is on its way in this thread or task: a pooled connection cannot know it in another way.
 opening: ContextVar[Wire | None] = ContextVar("opening", default=None)
 
 
 @define(eq=False, repr=False)
 class Tap:
-    """Stands in for the ``read`` of a network stream: blocking."""
+    """Stands in for the ``read`` of a network stream: blocking.
+
+    Attributes:
+        read: the stream's own.
+        wire: the request that has the connection for itself.
+        lock: held while that changes, or the connection is ended for its sake; a finalizer may do so at any moment.
+    """
 
     read: Callable[..., Any]
     wire: Wire | None = field(default=None, init=False)
+    lock: threading.RLock = field(factory=threading.RLock, init=False)
 
     def __call__(self, max_bytes: int, timeout: float | None = None) -> Any:  # noqa: D102 - it is httpcore's read()
         wire = self.wire or opening.get()
@@ -225,11 +242,27 @@ def _tapped_write(stream: Any) -> Callable[..., Any]:
         if wire is None:
             return write(buffer, timeout)
         wire.tapped, wire.stream = True, stream
+        if wire.sent and wire.alone and stream.read.wire is not wire:
+            with stream.read.lock:
+                stream.read.wire = wire
         if wire.blocking:
             for start in range(0, len(buffer), _PIECE):
                 write(buffer[start : start + _PIECE], wire.wait())
             return None
         return write(buffer, wire.wait())
+
+    return tapped
+
+
+def _tapped_info(stream: Any) -> Callable[[str], Any]:
+    get_extra_info = stream.get_extra_info
+
+    def tapped(info: str) -> Any:
+        value, wire = get_extra_info(info), stream.read.wire
+        # A pool that looks whether an idle connection has been hung up may do so while another thread, which was given
+        # it, begins to use it: it would take the answer for the end, and close it. So the second look is the later one.
+        in_use = wire is not None and not wire.ended
+        return False if info == "is_readable" and in_use else value
 
     return tapped
 
@@ -241,6 +274,7 @@ def observe(wire: Wire, tap: type[Tap], event: str, info: dict[str, Any]) -> Non
         wire.stream = stream = info["return_value"]
         stream.read = tap(stream.read)
         stream.write = _tapped_write(stream)
+        stream.get_extra_info = _tapped_info(stream)
     elif event.endswith(("connect_tcp.started", "start_tls.started")):
         # These are the very arguments of what starts now: time was spent since httpx was told, on a free connection.
         info["timeout"] = wire.limits.connect_wait()

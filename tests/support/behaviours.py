@@ -69,7 +69,7 @@ def _make_answer(deltas: list[bytes], framing: str, end: str, *, close: bool, ha
         error = sdk.InvalidReplyError
     ends = end != "whole" or framing == "close" or close or hangs_up
     steps = [*_frame(deltas, framing, end, close=close), *([Do.CLOSE] if ends else [])]
-    if end == "reset":
+    if end == "reset" and fault != "invalid":  # at which the client hangs up without waiting for more
         steps[-1:] = [Seen(len(text)), Do.RESET]  # a reset may overtake what was sent before it
     return Behaviour(steps, text, error, alive=not (ends or fault == "invalid"), hangs_up=hangs_up)
 

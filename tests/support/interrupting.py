@@ -1,6 +1,7 @@
 """A signal that strikes this very process at a step that is chosen, the same one every time.
 
-A step is whatever Python's profiler sees: a function, of Python's or of C's, that begins or ends.
+A step is what Python's profiler sees, where Python looks for signals: a function of its own begins or ends, or one of
+C's has ended. Before one of C's it does not look: a lock that a with block is about to leave is left.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ def interrupted_command(file: str, function: str, step: int, signal: int) -> tup
     return (sys.executable, "-c", _COMMAND, str(SUPPORT), file, function, str(step), str(signal))
 
 
-# Python shows what a finalizer or a weak reference's callback raises, and goes on: importlib's locks have one.
-_SWALLOWING = ("__del__", "cb")
+# Python shows what a finalizer, a generator that is dropped or a weak reference's callback raises, and goes on:
+# importlib's locks have one of these.
+_SWALLOWING = ("__del__", "<genexpr>", "cb")
 
 
 @define
@@ -59,11 +61,12 @@ class Interruption:
         code = frame.f_code
         if self._inside is None and event == "call" and code.co_name == self.function:
             self._inside = frame if code.co_filename.endswith(self.file) else None
-        if self._inside is None or code.co_name in _SWALLOWING:
+        if self._inside is None or event == "c_call" or code.co_name in _SWALLOWING:
             return
         self.steps += 1
         if self.steps == self.step:
             sys.setprofile(None)
+            self._inside = None  # a frame keeps all that it has in its hands, and its callers
             os.kill(os.getpid(), self.signal)
         elif event == "return" and frame is self._inside:
             self._inside = None

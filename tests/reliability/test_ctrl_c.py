@@ -1,0 +1,88 @@
+"""A Ctrl-C at any step of an exchange, of our code and of the libraries below it, passes through and harms nothing.
+
+A step is what `interrupting` says. The client is blocking, and has a pool of one connection: asyncio and trio deliver a
+Ctrl-C by cancelling, which is the row of cancellation.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from answering_server import Address, running, text_of
+from attrs import define
+from cases import Cases
+from interrupting import Interruption
+
+import aichatfree_sdk as sdk
+from aichatfree_sdk import Client, Conversation, Message, RetryPolicy, Timeout
+
+ROW = "torture"
+HISTORY = (Message("user", "before"), Message("assistant", "yes"))
+KINDS = ("good", "busy", "dropped", "closed", "refused", "cut", "held")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Address]:
+    with running() as address:
+        yield address
+
+
+@define
+class Exchange:
+    """One answer, read as a user would."""
+
+    client: Client
+    question: str
+    chat: Conversation
+    text: str = ""
+
+    def live(self) -> None:
+        try:
+            with self.client.stream(self.question, conversation=self.chat) as stream:
+                for delta in stream:
+                    self.text += delta
+                    if self.question.startswith("held"):
+                        break
+        except sdk.AIChatFreeError:
+            assert self.question.startswith(("refused", "cut"))
+
+
+def struck_at(step: int, exchange: Exchange) -> bool:
+    """Live one exchange with a Ctrl-C at that step, and return whether there was such a step."""
+    interruption = Interruption(__file__, "live", step, signal.SIGINT)
+    interruption.begin()
+    try:
+        exchange.live()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+        gc.collect()  # the frames that the profiler saw keep each other, and what they had in their hands
+    return interruption.steps >= step
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_ctrl_c_at_every_step(kind: str, server: Address, cases: Cases) -> None:
+    clocks = Timeout(connect=5, first_text=20)  # a lost connection shows as a full pool
+    with Client(server.url, max_connections=1, retry=RetryPolicy(base_delay=0), timeout=clocks) as client:
+        for step in itertools.count(1, cases.choose(97, 1)):
+            exchange = Exchange(client, f"{kind} {step}", Conversation(messages=HISTORY))
+            cases.count()
+            with warnings.catch_warnings():
+                # A socket that httpcore was about to close is closed by the garbage collector, which tells.
+                warnings.simplefilter("ignore", ResourceWarning)
+                struck = struck_at(step, exchange)
+            assert not exchange.chat.busy, step
+            added = [message.content for message in exchange.chat.messages[2:]]
+            assert added in ([], [exchange.question, text_of(exchange.question)]), step
+            assert text_of(exchange.question).startswith(exchange.text), step
+            assert client.ask(f"good after {step}", conversation=exchange.chat).text == text_of(f"good after {step}")
+            if not struck:
+                break
+        assert step > 300
