@@ -96,7 +96,7 @@ def test_an_answer_may_be_as_long_as_allowed_and_no_longer(runtime: Runtime, cas
         scripts = [framed(body_of(size), *way) for size, *way in tries]
         with cases.case(limit), ScriptedServer(*scripts) as server:
             calls = [{"prompt": "q"}] * len(tries)
-            outcomes = runtime.ask_all(server.url, calls, run=hygiene.run, max_reply_bytes=limit, timeout=PATIENT)
+            outcomes = runtime.ask_all(server.url, calls, max_reply_bytes=limit, timeout=PATIENT)
             for (size, *way), outcome in zip(tries, outcomes, strict=True):
                 text = body_of(size)[:limit].decode(errors="ignore")
                 expected = sdk.EmptyReplyError if size == 0 else sdk.InvalidReplyError if size > limit else None
@@ -123,7 +123,7 @@ def test_an_error_is_read_as_far_as_allowed_and_no_farther(runtime: Runtime, cas
         body = refusal_of(size)
         script = framed(body, framing, 10_000, status=401)
         with cases.case(framing, size), ScriptedServer(script, then=answer("next")) as server:
-            refused, following = runtime.ask_all(server.url, [{"prompt": "q"}] * 2, run=hygiene.run, timeout=PATIENT)
+            refused, following = runtime.ask_all(server.url, [{"prompt": "q"}] * 2, timeout=PATIENT)
             assert isinstance(refused.error, sdk.AuthenticationError)
             assert refused.error.body == body[:MAX_ERROR_BYTES]
             if size <= MAX_ERROR_BYTES:
@@ -385,7 +385,7 @@ def test_a_compressed_bomb_costs_less_than_8_mib(runtime: Runtime, cases: Cases)
         expected = sdk.InvalidReplyError if status == 200 else sdk.ServerError
         with cases.case(encoding, status, "answer"), ScriptedServer(script, then=answer("next")) as server:
             with memory_bounded():
-                bombed, following = runtime.ask_all(server.url, [{"prompt": "q"}] * 2, run=hygiene.run)
+                bombed, following = runtime.ask_all(server.url, [{"prompt": "q"}] * 2)
             assert type(bombed.error) is expected
             assert following.text == "next"
         with cases.case(encoding, status, "password"), ScriptedServer(script, then=answer("next")) as server:

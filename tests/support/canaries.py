@@ -77,6 +77,8 @@ def everything(error: BaseException) -> Iterator[str]:
     """Yield all text that an error, and those behind it, show to a reader, a log, a pickle, or the SDK's debugger."""
     yield from told(error)
     for each in _chain(error):
+        if (request := getattr(each, "_request", None)) is not None:  # httpx's, which shows no more than its URL
+            yield from (request.content.decode(), repr(request.headers.raw))
         for frame, _ in traceback.walk_tb(each.__traceback__):
             if "/aichatfree_sdk/" in frame.f_code.co_filename:
                 yield from (f"{name}={value!r}" for name, value in frame.f_locals.items())

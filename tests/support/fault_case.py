@@ -7,7 +7,6 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-import hygiene
 import tls
 from runtimes import RUNTIMES, Outcome, Runtime
 from scripted_server import ScriptedServer, answer
@@ -60,7 +59,7 @@ def check(fault: Fault, runtime: Runtime, reused: bool, secure: bool) -> None:
         url, proxy = (BEHIND_PROXY, f"http://{server.address}") if fault.tunnel else (server.url, None)
         # Of one connection: one that is lost would make the next request wait in vain.
         pool = {"socket_options": SMALL_BUFFER, "max_connections": 1, "proxy": proxy}
-        *earlier, outcome, following = runtime.ask_all(url, calls(), run=hygiene.run, pool=pool, retry=ONCE)
+        *earlier, outcome, following = runtime.ask_all(url, calls(), pool=pool, retry=ONCE)
     assert [before.text for before in earlier] == ["earlier"] * reused
     _check_outcome(outcome, fault, chat, again=fault.retries + (reused and fault.stale))
     assert not chat.busy

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import httpx
 import httpx2
+import hygiene
 import pytest
 import tls
 from attrs import define, field
@@ -46,7 +47,6 @@ class Runtime:
         url: str,
         calls: Iterable[dict[str, Any]],
         *,
-        run: Callable[..., Any] = anyio.run,
         pool: dict[str, Any] | None = None,
         **options: Any,
     ) -> list[Outcome]:
@@ -55,7 +55,6 @@ class Runtime:
         Args:
             url: the server.
             calls: what to pass to ``stream``; taken one by one, each when the one before it has ended.
-            run: runs an async function on a backend; `hygiene.run` also looks for what is left behind.
             pool: what the HTTP client's connections are like: arguments of `http`.
             options: for the client.
         """
@@ -77,8 +76,7 @@ class Runtime:
             ):
                 return [await self._aask(client, dict(call)) for call in calls]
 
-        outcomes: list[Outcome] = run(main, backend=self.name)
-        return outcomes
+        return hygiene.run(main, backend=self.name)
 
     def http(
         self, kind: str = "", *, socket_options: Any = None, max_connections: int = 100, proxy: str | None = None
