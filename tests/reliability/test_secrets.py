@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,7 @@ import pytest
 from canaries import CANARIES, Canary, everything, leaks, told
 from cases import Cases
 from command import COMMAND, PATIENCE, environment
-from runtimes import RUNTIMES, Runtime
+from runtimes import LIBRARIES, RUNTIMES, Runtime
 from scripted_server import CHUNKED, END, Do, ScriptedServer, Step, Take, answer, chunk, head, whole
 from tls import authority, server_context
 from tunnel import Tunnel
@@ -165,6 +165,17 @@ def test_a_password_that_is_an_ordinary_word(password: str, cases: Cases) -> Non
     assert told == ["URL answered 401 "] * 2
 
 
+def test_a_pickle_is_without_what_others_raised() -> None:
+    """A transport of the user's own may hand us any error, with the whole request in it."""
+    canary = CANARIES["plain"]
+    for library in LIBRARIES.values():
+        request = library.Request("POST", "http://host", content=canary.password)
+        error = sdk.ConnectError("no connection")
+        error.__cause__ = library.ConnectError("no connection", request=request)
+        assert leaks([canary.password], [pickle.dumps(error.__cause__).decode("latin-1")]) != []
+        assert leaks([canary.password], [pickle.dumps(error).decode("latin-1")]) == []
+
+
 FAILURES: dict[str, tuple[list[list[Step]], dict[str, Any]]] = {
     "a good answer": ([answer("ok")], {}),
     "a refusal": ([whole(401, message("Invalid password."))], {}),
@@ -186,10 +197,15 @@ def test_every_log_at_its_most_talkative(runtime: Runtime, caplog: pytest.LogCap
     for name in list(FAILURES)[:: cases.choose(2, 1)]:
         scripts, options = FAILURES[name]
         caplog.clear()
-        with cases.case(name), ScriptedServer(*scripts) as server:
-            keys = {"password": canary.password, "secret": canary.secret, "headers": HEADERS}
-            outcome = runtime.ask(server.url, "q" * 300_000, **{"retry": NO_RETRY, **keys, **options})
+        chat = Conversation()
+        with cases.case(name), ScriptedServer(*scripts, answer("fine")) as server:
+            calls = [{"prompt": "q" * 300_000}, {"prompt": "next", "timeout": PATIENCE}]
+            calls = [{**call, "conversation": chat} for call in calls]
+            outcome, following = runtime.ask_all(server.url, calls, **{"retry": NO_RETRY, **keys_of(canary), **options})
             assert (outcome.error is None) == (name == "a good answer")
+            assert following.text == "fine"
+            assert not chat.busy
+            assert len(chat.messages) == (4 if outcome.error is None else 2)
             seen = [caplog.text, *(everything(outcome.error) if outcome.error else ())]
             assert {"aichatfree_sdk", "httpcore"} <= {
                 record.name.partition(".")[0].rstrip("2") for record in caplog.records
@@ -284,25 +300,38 @@ PROXIES: dict[str, list[Step]] = {
 }
 
 
-def ask_through(backend: str, proxy: str | None, url: str, canary: Canary) -> Iterable[str]:
-    """Ask with a client of the SDK's own making, and return all there is to see."""
+def ask_through(backend: str, proxy: str | None, url: str, canary: Canary) -> list[str]:
+    """Ask twice with a client of the SDK's own making, the second time with success, and return all there is to see."""
     options: dict[str, Any] = {**keys_of(canary), "proxy": proxy, "retry": NO_RETRY, "timeout": Timeout(first_text=0.3)}
+    following = {"prompt": "next", "timeout": PATIENCE}
 
-    def ask() -> str:
+    def ask() -> None:
         with Client(url, **options) as client:
             seen.extend([repr(client), repr(client.settings)])
-            return client.ask("q").text
+            try:
+                seen.append(client.ask("q", conversation=chat).text)
+            except sdk.AIChatFreeError as error:
+                seen.extend(everything(error))
+            assert client.ask(**following, conversation=chat).text == "fine"
 
-    async def aask() -> str:
+    async def aask() -> None:
         async with AsyncClient(url, **options) as client:
             seen.extend([repr(client), repr(client.settings)])
-            return (await client.ask("q")).text
+            try:
+                seen.append((await client.ask("q", conversation=chat)).text)
+            except sdk.AIChatFreeError as error:
+                seen.extend(everything(error))
+            assert (await client.ask(**following, conversation=chat)).text == "fine"
 
     seen: list[str] = []
-    try:
-        seen.append(ask() if backend == "sync" else hygiene.run(aask, backend=backend))
-    except sdk.AIChatFreeError as error:
-        seen += everything(error)
+    chat = Conversation()
+    if backend == "sync":
+        ask()
+    else:
+        hygiene.run(aask, backend=backend)
+    assert not chat.busy
+    first = ["q", "ok"] if "ok" in seen else []
+    assert [message.content for message in chat.messages] == [*first, "next", "fine"]
     return seen
 
 
@@ -321,22 +350,26 @@ def test_a_proxy_for_http(
     caplog.set_level(logging.DEBUG)
     canary = CANARIES["plain"]
     for name in cases.choose(list(PROXIES)[:4], list(PROXIES)):
-        with cases.case(name), ScriptedServer(PROXIES[name]) as proxy:
+        with cases.case(name), ScriptedServer(PROXIES[name], answer("fine")) as proxy:
             given = url_of_proxy(proxy.url.removeprefix("http://"))
             if by == "HTTP_PROXY":
                 monkeypatch.setenv(by, given)
             seen = ask_through(backend, given if by == "proxy=" else None, "http://chat.invalid/base", canary)
-            lines = proxy.heads[0].splitlines()
-            assert lines[0] == "POST http://chat.invalid/base/api/generate HTTP/1.1"
-            assert f"Proxy-Authorization: {BASIC}" in lines
-            assert leaks([canary.password, canary.secret, proxy.requests[0]["sign"]], lines) == []
+            assert len(proxy.heads) == 2
+            for each in proxy.heads:
+                lines = each.splitlines()
+                assert lines[0] == "POST http://chat.invalid/base/api/generate HTTP/1.1"
+                assert f"Proxy-Authorization: {BASIC}" in lines
+                own = [canary.password, canary.secret, *(request["sign"] for request in proxy.requests)]
+                assert leaks(own, lines) == []
             told = [*seen, caplog.text]
             assert leaks([*secrets_of(canary, proxy), PROXY_PASSWORD, BASIC], told) == []
             assert ("ok" in seen) == (name == "it passes on")
 
 
+OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 TUNNELS = {
-    "it opens": b"HTTP/1.1 200 Connection established\r\n\r\n",
+    "it opens": OPENED,
     "it wants another password": b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n",
     "it fails": b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n",
     "it hangs up": b"",
@@ -355,16 +388,19 @@ def test_a_proxy_for_https(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     for name, reply in TUNNELS.items():
         context = server_context(host="chat.invalid")
-        with cases.case(name), Tunnel(reply, context, b"".join(map(bytes, answer("ok")))) as proxy:
+        opened = name == "it opens"
+        answers = [b"".join(whole(200, text, "Connection: close")) for text in ["ok"] * opened + ["fine"]]
+        with cases.case(name), Tunnel([reply, OPENED], context, answers) as proxy:
             seen = ask_through(backend, url_of_proxy(proxy.address), "https://chat.invalid", canary)
-        outside, inside = proxy.outside.splitlines(), proxy.inside.splitlines()
-        assert outside[0] == "CONNECT chat.invalid:443 HTTP/1.1"
-        assert f"Proxy-Authorization: {BASIC}" in outside
-        assert leaks([*secrets_of(canary)], outside) == []
-        if name == "it opens":
-            assert inside[0] == "POST /api/generate HTTP/1.1"
-            assert "ok" in seen
-        assert leaks([PROXY_PASSWORD, BASIC, canary.password, canary.secret], inside) == []
+        assert ("ok" in seen) == opened
+        assert [len(proxy.outside), len(proxy.inside)] == [2, len(answers)]
+        for lines in map(str.splitlines, proxy.outside):
+            assert lines[0] == "CONNECT chat.invalid:443 HTTP/1.1"
+            assert f"Proxy-Authorization: {BASIC}" in lines
+        for lines in map(str.splitlines, proxy.inside):
+            assert lines[0] == "POST /api/generate HTTP/1.1"
+        assert leaks([*secrets_of(canary)], proxy.outside) == []
+        assert leaks([PROXY_PASSWORD, BASIC, canary.password, canary.secret], proxy.inside) == []
         assert leaks([*secrets_of(canary), PROXY_PASSWORD, BASIC], [*seen, caplog.text]) == []
 
 

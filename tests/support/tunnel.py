@@ -1,4 +1,4 @@
-"""A proxy for one connection, that writes down what each of its two sides was asked."""
+"""A proxy for a few connections, one after the other, that writes down what each of its two sides was asked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from collections.abc import Iterable
 from typing import Self
 
 
@@ -13,20 +14,20 @@ class Tunnel:
     """Answers CONNECT, and what then comes inside of the tunnel.
 
     Args:
-        reply: what it says to CONNECT; nothing and a closed connection if it is empty.
+        replies: what it says to CONNECT, one a connection; nothing and a closed connection if it is empty.
         context: the TLS of the server behind it, for a tunnel that is opened.
-        answer: what that server says.
+        answers: what that server says, one a tunnel that is opened.
     """
 
-    def __init__(self, reply: bytes, context: ssl.SSLContext, answer: bytes) -> None:
-        self._reply = reply
+    def __init__(self, replies: Iterable[bytes], context: ssl.SSLContext, answers: Iterable[bytes]) -> None:
+        self._replies = replies
         self._context = context
-        self._answer = answer
+        self._answers = iter(answers)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
-        self.outside = ""
-        self.inside = ""
+        self.outside: list[str] = []
+        self.inside: list[str] = []
 
     def __enter__(self) -> Self:
         self._socket.settimeout(30)
@@ -39,16 +40,19 @@ class Tunnel:
         assert not self._thread.is_alive(), "the tunnel is still in use"
 
     def _serve(self) -> None:
-        outer, _ = self._socket.accept()
-        with outer:
-            outer.settimeout(30)
-            self.outside = _read_head(outer)
-            outer.sendall(self._reply)
-            if not self._reply.startswith(b"HTTP/1.1 200 "):
-                return
+        for reply in self._replies:
+            outer, _ = self._socket.accept()
+            with outer:
+                outer.settimeout(30)
+                self._serve_connection(outer, reply)
+
+    def _serve_connection(self, outer: socket.socket, reply: bytes) -> None:
+        self.outside.append(_read_head(outer))
+        outer.sendall(reply)
+        if reply.startswith(b"HTTP/1.1 200 "):
             with self._context.wrap_socket(outer, server_side=True) as inner:
-                self.inside = _read_head(inner)
-                inner.sendall(self._answer)
+                self.inside.append(_read_head(inner))
+                inner.sendall(next(self._answers))
                 with contextlib.suppress(OSError):
                     while inner.recv(65_536):  # the rest of the request, until the client hangs up
                         pass
