@@ -62,7 +62,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         made = item.stash.get(_RUN, None)
         row.run += made.run if made is not None and made.run else 1
     if report.failed:
-        row.failed += 1
+        row.failed.add(item.nodeid)
     return report
 
 
@@ -71,7 +71,8 @@ def _row(item: pytest.Item) -> Row:
     return item.config.stash[_ROWS].setdefault(name, Row(name))
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     page = session.config.getoption("report", default=None)
-    if page:
+    # What was interrupted, or not collected, was not measured.
+    if page and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         write_report(Path(page), list(session.config.stash[_ROWS].values()))
