@@ -190,21 +190,29 @@ def visit_all(runtime: str, max_connections: int, *rounds: tuple[LocalServer, li
 @every_runtime
 def test_every_answer_at_the_same_time(runtime: str, cases: Cases) -> None:
     count = cases.choose(30, 200) if runtime == "sync" else cases.choose(60, 1_000)
-    crowd = Crowd(count)
-    with cases.case(count), LocalServer(responder=crowd.answer) as server:
-        visit_all(runtime, count, (server, visits(count)))
+    crowd, again = Crowd(count), Crowd(count)
+    with (
+        cases.case(count),
+        LocalServer(responder=crowd.answer) as server,
+        LocalServer(responder=again.answer) as other,
+    ):
+        visit_all(runtime, count, (server, visits(count)), (other, visits(count)))
     cases.count(count - 1)
-    assert crowd.peak == count
+    assert crowd.peak == again.peak == count
 
 
 @every_runtime
 def test_more_answers_than_connections(runtime: str, cases: Cases) -> None:
     count = cases.choose(30, 200) if runtime == "sync" else cases.choose(60, 1_000)
-    crowd = Crowd(10)
-    with cases.case(count), LocalServer(responder=crowd.answer) as server:
-        visit_all(runtime, 10, (server, visits(count)))
+    crowd, again = Crowd(10), Crowd(10)
+    with (
+        cases.case(count),
+        LocalServer(responder=crowd.answer) as server,
+        LocalServer(responder=again.answer) as other,
+    ):
+        visit_all(runtime, 10, (server, visits(count)), (other, visits(10)))
     cases.count(count - 1)
-    assert crowd.peak == 10
+    assert crowd.peak == again.peak == 10
 
 
 @every_runtime
