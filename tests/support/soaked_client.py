@@ -56,16 +56,21 @@ class Soak:
         self.answers = 0
         self.questions = questions()
         self.chat = Conversation()
+        self.before = 0  # messages in it, before the question that is being asked
 
     def next(self) -> tuple[str, str]:
         if len(self.chat.messages) >= 2 * TURNS:
             self.chat = Conversation()
+        self.before = len(self.chat.messages)
         question = next(self.questions)
         return question.partition(" ")[0], question
 
     def check(self, kind: str, question: str, text: str, error: sdk.AIChatFreeError | None) -> None:
         assert type(error) is ERRORS.get(kind, type(None)), (kind, error)
-        if error is None and kind not in ("held", "password"):
+        whole = error is None and kind != "held"
+        assert not self.chat.busy
+        assert len(self.chat.messages) == self.before + 2 * whole
+        if whole:
             assert text == text_of(question)
             self.answers += 1
             if self.answers % 500 == 0:
