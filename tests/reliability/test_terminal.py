@@ -131,6 +131,7 @@ STARTS: dict[str, Callable[[Path], list[str]]] = {
     "the name of a file that is missing": lambda folder: ["ask", "q", "--password-file", str(folder / NAME)],
     "the name of a folder": lambda folder: ["chat", "--conversation", str(folder)],
     "an option": lambda _: ["ask", "q", f"--{NAME}"],
+    "an argument too many": lambda _: ["ask", "q", NAME],
     "a command": lambda _: [NAME],
     "a URL": lambda _: ["doctor", "--base-url", f"http://{NAME}"],
     "an answer in doctor": lambda _: ["doctor", "--ask"],
@@ -138,7 +139,8 @@ STARTS: dict[str, Callable[[Path], list[str]]] = {
 }
 
 
-QUICK = ["the name and the keys of a conversation", "the name of a file that is missing", "an answer in doctor"]
+QUICK = ["the name and the keys of a conversation", "the name of a file that is missing", "an argument too many"]
+QUICK += ["an answer in doctor"]
 EVERY_START = [pytest.param(STARTS[it], id=it, marks=[pytest.mark.full] * (it not in QUICK)) for it in STARTS]
 
 
