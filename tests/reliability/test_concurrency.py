@@ -231,6 +231,22 @@ def test_readers_that_leave_early_take_no_connection_with_them(runtime: str, cas
     assert crowd.peak == 10
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES.keys())
+def test_no_thread_closes_the_connection_that_another_has_taken(library: ModuleType, cases: Cases) -> None:
+    """httpcore takes an idle connection that can be read for dead, and another thread's answer can be what is read."""
+    limits = library.Limits(max_connections=10, max_keepalive_connections=10)
+    with (
+        LocalServer() as server,
+        library.Client(trust_env=False, limits=limits) as http,
+        Client(server.url, http_client=http, timeout=PATIENT) as client,
+        ThreadPoolExecutor(60) as threads,
+    ):
+        replies = list(threads.map(client.ask, ["many words " * 20] * 3000))
+    cases.count(3000)
+    assert sum(reply.retries for reply in replies) == 0
+
+
 @pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES.keys())
 def test_streams_that_the_garbage_collector_finds_while_the_pool_is_at_work(library: ModuleType, cases: Cases) -> None:
     """It runs in the middle of anything, of what the pool does under its lock, too."""
