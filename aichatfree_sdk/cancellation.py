@@ -23,7 +23,7 @@ async def apart(call: Callable[[], Coroutine[Any, Any, T]], scope: anyio.CancelS
     Args:
         call: what is to be done.
         scope: a scope that the call enters; it is cancelled when the caller's task is. None lets the call come to its
-            end before the cancellation goes on.
+            end before the cancellation goes on; it is begun again where every task was cancelled, as at a loop's end.
     """
     if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
         return await call()
@@ -34,10 +34,11 @@ async def apart(call: Callable[[], Coroutine[Any, Any, T]], scope: anyio.CancelS
         if scope is not None:
             scope.cancel()
         with anyio.CancelScope(shield=True):
-            while not task.done():
+            while not task.done() or (task.cancelled() and scope is None):
+                task = asyncio.create_task(call()) if task.done() else task
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # the cancellation goes first; without this look, asyncio would complain
         raise
-    return task.result()
+    return task.result() if not task.cancelled() or scope is not None else await apart(call)

@@ -6,7 +6,6 @@ once.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping
 from typing import Any, Generic, Self, TypeVar
@@ -119,16 +118,11 @@ class BaseClient(Generic[_TransportT]):
             >>> patient = Client().with_options(timeout=Timeout(first_text=600))
         """
         self._check_open()
-        # First, as it may raise: a copy that is dropped before it has a parent would close the pool with it.
-        settings = self._settings.change(**changes)
-        client = copy.copy(self)
-        client._descend_from(self, settings)  # noqa: SLF001 - of our own class
+        new = {"_settings": self._settings.change(**changes), "_parent": self, "_owns_transport": False}
+        client = object.__new__(type(self))
+        # In one step: one that has no parent yet would, dropped by a Ctrl-C, close the pool with it.
+        vars(client).update(vars(self) | new)
         return client
-
-    def _descend_from(self, parent: Self, settings: Settings) -> None:
-        self._parent = parent
-        self._owns_transport = False
-        self._settings = settings
 
     def _check_open(self) -> None:
         if self.closed:

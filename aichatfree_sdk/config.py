@@ -53,7 +53,7 @@ class Timeout:
     Args:
         connect: for a free connection of the pool, and again for making a new one.
         first_text: from the start of an attempt to its first text; a model may think long before its first word.
-        idle: between two pieces of the answer once it flows, and for the server to take the request.
+        idle: between two pieces of the answer once it flows.
         total: for the whole call, retries and the waits between them included.
 
     Raises:

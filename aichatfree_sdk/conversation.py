@@ -6,6 +6,7 @@ ends it. The history changes in that one assignment or not at all, so nobody eve
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -18,8 +19,6 @@ from .errors import ConversationBusyError, ConversationFileError, InvalidArgumen
 from .validation import check_count, check_encodable, check_text
 
 if TYPE_CHECKING:
-    import os
-
     from attrs import Attribute
 
 Role: TypeAlias = Literal["user", "assistant", "system"]
@@ -288,6 +287,15 @@ class Conversation:
 # taken twice by one thread: an allocation under it can set off the garbage collector, which may end a dropped stream's
 # turn.
 _claiming = threading.RLock()
+
+
+def _claim_anew() -> None:
+    global _claiming  # noqa: PLW0603 - a thread that a fork left behind may have held it
+    _claiming = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_claim_anew)
 
 
 @frozen(eq=False, repr=False)

@@ -251,6 +251,10 @@ def _spellings_of(secret: str) -> set[str]:
     texts = {secret, *_in_json(secret)}
     texts |= {quoted for text in texts for quoted in _in_json(text)}  # a request's JSON, in a message's
     texts |= {text.replace("/", r"\/") for text in texts}  # PHP's JSON
+    texts |= {
+        _in_ascii(text, special) for text in texts for special in ("&<>", "&<>'", "\"&'+<>`")
+    }  # Go's, Ruby's, .NET's
+    texts |= {re.sub(r"\\u....", lambda code: "\\u" + code[0][2:].upper(), text) for text in texts}
     urls = {
         url
         for text in texts
@@ -259,8 +263,13 @@ def _spellings_of(secret: str) -> set[str]:
     urls |= {re.sub("%..", lambda code: code[0].lower(), url) for url in urls}
     texts |= {repr(text.encode())[2:-1] for text in texts}  # a log of Python's
     pages = {html.escape(text, quote=quotes) for text in texts for quotes in (True, False)}
-    pages |= {page.replace("&#x27;", apostrophe) for page in pages for apostrophe in ("&#39;", "&#039;")}
+    pages |= {page.replace("&#x27;", apostrophe) for page in pages for apostrophe in ("&#39;", "&#039;", "&apos;")}
+    pages |= {page.replace("&quot;", "&#34;").replace("+", "&#43;") for page in pages}  # Go's templates
     return texts | urls | pages
+
+
+def _in_ascii(text: str, special: str) -> str:
+    return "".join(f"\\u{ord(character):04x}" if character in special else character for character in text)
 
 
 def _in_json(text: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ timeouts hold, the longest of ours for each wait.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import os
@@ -63,7 +64,11 @@ def _make_client(kind: Callable[..., Any], proxy: str | None, max_connections: i
     except ImportError as error:  # a SOCKS proxy needs a package that httpx does not install
         problem = str(error)
     except (ValueError, httpx.InvalidURL):  # its text repeats the URL, which may hold a password
-        problem = "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds no URL of a proxy that can be used: correct or unset it"
+        where = "it" if proxy else "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"
+        problem = f"{where} holds no URL of a proxy that can be used: correct or unset it"
+    except OSError as error:
+        names = "SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE"
+        raise InvalidArgumentError("http_client", f"cannot be made with what {names} name: {error}") from error
     else:
         if kind is httpx.Client:
             harden(client)
@@ -136,14 +141,25 @@ def _is_no_http(error: Exception, library: ModuleType) -> bool:
 
 
 def _caught(library: ModuleType) -> tuple[type[Exception], ...]:
-    # The last four: what httpcore lets through when it connects or closes, or when a socket is closed under a reader.
+    # What httpcore lets through when it connects or closes, or when a socket is closed under a reader; and for a proxy
+    # whose host is no name, whose port is no port, or that does not speak SOCKS.
     network = (OSError, anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream)
-    return (library.HTTPError, library.InvalidURL, library.StreamError, *network)
+    socks = getattr(sys.modules.get("socksio.exceptions"), "SOCKSError", OSError)
+    names = (UnicodeError, OverflowError, ExceptionGroup, socks)
+    return (library.HTTPError, library.InvalidURL, library.StreamError, *network, *names)
 
 
 _FORKED = "its http_client has connections of the process that this one was forked from"
 _UNASKED = "an answer that was there before the request"
 _ANOTHER_LOOP = "its connections are those of another event loop"
+
+
+def _has_been_read(response: Any) -> bool:
+    """Tell whether a hook or an auth flow of the user's client has read the body; others have its connection by now.
+
+    Where its chunks ended is lost then, and with it whether the last of them was the failure trailer.
+    """
+    return bool(response.is_closed or response.is_stream_consumed)
 
 
 def _read(stream: Any, library: ModuleType, wire: Wire, ended_by: str) -> Generator[bytes]:
@@ -165,7 +181,8 @@ class _Response:
         self._library = library
         self._wire = wire
         self.head = _head(response)
-        self.chunks = _read(response.stream, library, wire, self.head.ended_by)
+        stream = [response.content] if _has_been_read(response) else response.stream
+        self.chunks = _read(stream, library, wire, self.head.ended_by)
         wire.body = self.chunks
         self._closing = threading.RLock()
         self._transport = transport
@@ -224,6 +241,7 @@ class HttpxTransport:
         self.wires: set[Wire] = set()  # the requests that are under way
         self.lost: deque[_Response] = deque()  # dropped unclosed, by whichever thread collected the garbage
         self._process: int | None = None  # whose connections these are; set when there may be some
+        self._moving = threading.Lock()  # to another process
         self._inherited: list[Any] = []
 
     def open(self, request: Request, limits: Limits) -> _Response:
@@ -241,10 +259,16 @@ class HttpxTransport:
             with _translating(self._library, wire):
                 built = self._client.build_request(**_to_httpx(request, wire, self._tracer(wire)))
                 response = self._client.send(built, stream=True, follow_redirects=False)
-            opened = _Response(response, self._library, wire, self)
+                opened = _Response(response, self._library, wire, self)
+            if self._client.is_closed:  # since we looked; its pool would let the connection live
+                raise TransportFailure(FailureKind.CLOSED)
             if wire.unasked:
                 raise TransportFailure(FailureKind.STALE, _UNASKED)
             return opened
+        except RuntimeError:
+            if self._client.is_closed:
+                raise TransportFailure(FailureKind.CLOSED) from None
+            raise
         except BaseException:
             if opened is not None:
                 opened.close()
@@ -294,13 +318,16 @@ class HttpxTransport:
 
     def _check_process(self) -> None:
         process = os.getpid()
-        if self._process not in (None, process):
-            if not self._owned:
-                raise TransportFailure(FailureKind.BOUND, _FORKED)
-            # Not closed, but kept: another thread of the parent's may have held the pool's lock at the fork.
-            self._inherited.append((self._client, self.wires, self.lost))
-            self._client, self.wires, self.lost = self._make(), set(), deque()
-        self._process = process
+        if self._process == process:
+            return
+        with self._moving:
+            if self._process not in (None, process):
+                if not self._owned:
+                    raise TransportFailure(FailureKind.BOUND, _FORKED)
+                # Not closed, but kept: another thread of the parent's may have held the pool's lock at the fork.
+                self._inherited.append((self._client, self.wires, self.lost))
+                self._client, self.wires, self.lost = self._make(), set(), deque()
+            self._process = process
 
     @staticmethod
     def _tracer(wire: Wire) -> Callable[[str, dict[str, Any]], None]:
@@ -337,10 +364,10 @@ async def _aread_untapped(stream: Any, library: ModuleType, wire: Wire) -> Async
         while True:
             chunk: bytes | None = None
             # A scope a chunk costs 5 to 10 us; it is the price of a connection that cannot be tapped.
-            with anyio.move_on_after(wire.limits.wait()) as scope:
+            with anyio.move_on_after(wire.limits.wait()) as wire.scope:
                 chunk = await anext(stream, None)
-            if scope.cancelled_caught:
-                raise TransportFailure(FailureKind.TIMEOUT)
+            if wire.scope.cancelled_caught:
+                raise TransportFailure(FailureKind.CLOSED if wire.closing else FailureKind.TIMEOUT)
             if chunk is None:
                 return
             yield chunk
@@ -349,12 +376,12 @@ async def _aread_untapped(stream: Any, library: ModuleType, wire: Wire) -> Async
 class _AsyncResponse:
     # Nothing that it holds refers to it, so that it ends as soon as its stream is dropped, not with the next garbage.
     def __init__(self, response: Any, library: ModuleType, wire: Wire, transport: AsyncHttpxTransport) -> None:
-        self._closed = self._unwound = False
+        self._closed = self._unwound = self._broken_off = False
         self._transport = transport
         self._response = response
         self._library = library
         self._wire = wire
-        self._stream = aiter(response.stream)
+        self._stream = _Once(response.content) if _has_been_read(response) else aiter(response.stream)
         self.head = _head(response)
         if wire.tap is None:
             chunks = _aread_untapped(self._stream, library, wire)
@@ -368,10 +395,16 @@ class _AsyncResponse:
         first, self._closed = not self._closed, True
         if self._unwound:
             return
+        if self._wire.scope is not None:  # of a reader without a tap, whom closing would not wake
+            self._wire.scope.cancel()
         try:
             if not self._transport.bound_elsewhere():  # else there is nobody left who could close it
                 with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
                     await self._close()
+                    await self._mend()
+        except asyncio.CancelledError:
+            self._broken_off = True
+            raise
         finally:
             if first:
                 self._transport.release(self._wire)
@@ -385,6 +418,13 @@ class _AsyncResponse:
                 await self.chunks.aclose()
                 await self._unwind()
                 self._unwound = True
+
+    async def _mend(self) -> None:
+        """Close what httpx and httpcore take for closed, as they had begun to when everything was cancelled."""
+        if self._broken_off:
+            with contextlib.suppress(*_caught(self._library)):
+                await self._response.stream.aclose()
+                await self._transport.reclaim(self._wire)
 
     def __del__(self) -> None:
         # Nothing can be awaited here, and no other thread's event loop be touched.
@@ -493,9 +533,13 @@ class AsyncHttpxTransport:
                     with closing:
                         await wire.stream.aclose()
                 with closing:
-                    await areclaim(self._client, wire)
+                    await self.reclaim(wire)
         finally:
             self.release(wire)
+
+    async def reclaim(self, wire: Wire) -> None:
+        """Close what a request that was not read to its end has left in the pool."""
+        await areclaim(self._client, wire)
 
     def release(self, wire: Wire) -> None:
         """Note that a request is over."""
@@ -512,13 +556,14 @@ class AsyncHttpxTransport:
 
         token = opening.set(wire)
         try:
-            with _translating(self._library, wire), anyio.move_on_after(wire.limits.wait()):
+            with _translating(self._library, wire), anyio.move_on_after(wire.limits.wait()) as wire.scope:
                 built = self._client.build_request(**_to_httpx(request, wire, trace))
                 built.stream = self._body(request.body)
                 return await self._client.send(built, stream=True, follow_redirects=False)
         finally:
+            wire.scope = None
             opening.reset(token)
-        raise TransportFailure(FailureKind.TIMEOUT)
+        raise TransportFailure(FailureKind.CLOSED if wire.closing else FailureKind.TIMEOUT)
 
     async def _close_lost(self) -> None:
         while self.lost:
@@ -538,5 +583,7 @@ class AsyncHttpxTransport:
         if self._owned:
             for wire in self._wires:
                 wire.closing = True
+                if wire.scope is not None:
+                    wire.scope.cancel()
             with anyio.CancelScope(shield=True):
                 await self._client.aclose()

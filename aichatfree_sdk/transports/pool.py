@@ -58,9 +58,23 @@ def _take_left(pool: Any, owner: object) -> list[Any]:
     with pool._optional_thread_lock:  # noqa: SLF001
         requests = [it for it in pool._requests if it.request.extensions.get(OWNER) is not owner]  # noqa: SLF001
         owned = {id(request.connection) for request in requests}
-        connections = [it for it in pool.connections if id(it) in owned or it.is_idle() or it.is_closed()]
+        connections = [it for it in pool.connections if id(it) in owned or _is_sound(it)]
         orphans = [it for it in pool.connections if it not in connections]
         if not orphans and len(requests) == len(pool._requests):  # noqa: SLF001
             return []
         pool._requests, pool._connections = requests, connections  # noqa: SLF001
         return [*orphans, *pool._assign_requests_to_connections()]  # noqa: SLF001 - somebody may wait for the slots
+
+
+def _is_sound(connection: Any) -> bool:
+    """Tell whether a connection that belongs to no request can be used again, or is known to be closed."""
+    return bool(connection.is_closed() or connection.is_idle()) and not _is_locked(connection)
+
+
+def _is_locked(connection: Any) -> bool:
+    """Tell whether a Ctrl-C left a lock of a connection, or of the one inside of it, locked; why, says `harden`."""
+    held = [getattr(connection, name, None) for name in ("_request_lock", "_connect_lock", "_state_lock")]
+    if any(lock is not None and hasattr(lock, "_lock") and lock._lock.locked() for lock in held):  # noqa: SLF001
+        return True
+    inner = getattr(connection, "_connection", None)
+    return inner is not None and _is_locked(inner)

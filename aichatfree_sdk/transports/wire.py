@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
 from typing import Any
 
+import anyio
 from attrs import define, field
 
 from ..cancellation import apart
@@ -51,6 +52,7 @@ class Wire:
         reads: how many there were since the last piece of a chunk.
         last: that piece.
         cut: it was the end of its read.
+        scope: what to cancel so that a task stops waiting that no tap wakes.
         closing: the client is being closed.
         unread: whoever read the response was ended before it.
         ended: the body came to its end.
@@ -75,6 +77,7 @@ class Wire:
     reads: int = 0
     last: bytes = b""
     cut: bool = False
+    scope: anyio.CancelScope | None = None
     closing: bool = False
     unread: bool = False
     ended: bool = False
@@ -134,7 +137,7 @@ class Wire:
     def detach(self) -> None:
         """Leave the connection to the next request, which may have it already."""
         tap, self.tap = self.tap, None
-        if tap is not None:
+        if tap is not None and self.process == os.getpid():
             with tap.lock:
                 if tap.wire is self:
                     tap.wire = None
@@ -201,7 +204,7 @@ class Tap:
 
     def __call__(self, max_bytes: int, timeout: float | None = None) -> Any:  # noqa: D102 - it is httpcore's read()
         wire = self.wire or opening.get()
-        if wire is None:
+        if wire is None or not wire.alone:  # over HTTP/2 whoever reads does so for all
             return self.read(max_bytes, timeout)
         if wire.limits.expired:
             raise TransportFailure(FailureKind.CLOSED if wire.closing else FailureKind.TIMEOUT)
