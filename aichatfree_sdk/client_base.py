@@ -162,10 +162,12 @@ class BaseClient(Generic[_TransportT]):
 class BaseStream:
     """One answer on its way: where its exchange is, and what the user sees of it."""
 
+    _exchange: Exchange | None = None  # for the finalizer of one that a Ctrl-C has kept from being made
+
     def __init__(self, client: object, work: Work) -> None:
         self._client = client  # a stream keeps its client, and so its connection, alive
         self._work = work
-        self._exchange: Exchange | None = None
+        self._exchange = None
         self._reply: Reply | None = None
         self._error: AIChatFreeError | None = None
         self._ended = False

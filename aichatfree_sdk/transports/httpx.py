@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import inspect
 import os
 import sys
 import threading
@@ -112,7 +113,8 @@ def _translating(library: ModuleType, wire: Wire) -> Generator[None]:
             raise TransportFailure(FailureKind.CLOSED) from None
         with contextlib.suppress(AttributeError):
             error.request = None  # type: ignore[attr-defined] # it holds the body, which holds the password
-        kind, detail, cause = _kind_of(error, library, wire), str(error).rstrip(".") or type(error).__name__, error
+        kind, detail = _kind_of(error, library, wire), str(error).rstrip(".") or type(error).__name__
+        cause: Exception | None = error
         if _is_no_http(error, library):
             # h11 quotes the bytes that it stumbled over, and a server may echo the request in them.
             detail, cause = detail.partition(":")[0], None
@@ -191,7 +193,7 @@ class _Response:
         if not self._wire.ended:
             self._wire.hang_up()
         # Where another thread reads, that wakes it; httpcore's closing is for one thread, and that is the reader.
-        if not self.chunks.gi_running:
+        if inspect.getgeneratorstate(self.chunks) != inspect.GEN_RUNNING:
             with self._closing:
                 self._close()
 

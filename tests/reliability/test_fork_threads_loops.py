@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import logging
 import os
 import signal
 import ssl
@@ -490,3 +491,48 @@ def test_closing_wakes_a_task_that_reads_where_there_is_no_connection(backend: s
         return errors[0]
 
     assert anyio.run(main, backend=backend) == "StreamInterruptedError"
+
+
+def test_a_dropped_stream_hangs_up_without_another_request() -> None:
+    with ScriptedServer(ENDLESS) as server, Client(server.url) as client:
+        stream = client.stream("q")
+        assert next(stream) == "one "
+        with pytest.warns(ResourceWarning, match="dropped unclosed"):
+            del stream
+            gc.collect()
+        server._threads[-1].join(10)
+        assert not server._threads[-1].is_alive()
+
+
+@pytest.mark.parametrize("moment", ["POST", "answered", "attempt"])
+def test_closing_in_another_thread_just_before_a_wait(moment: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The log is where a test can come between two steps of a stream."""
+
+    class Closer(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith(moment):
+                closer = threading.Thread(target=stream.close)
+                closer.start()
+                closer.join(10)
+
+    def read() -> None:
+        told.append(error_of(stream.drain))
+
+    told, logger, closer = list[str](), logging.getLogger("aichatfree_sdk"), Closer()
+    caplog.set_level(logging.DEBUG, logger.name)
+    scripts = [whole(503)] if moment == "attempt" else []
+    policy = RetryPolicy(base_delay=3600, max_delay=3600)
+    then: list[Step] = [Do.HOLD] if moment == "POST" else [CHUNKED, Do.HOLD]
+    with ScriptedServer(*scripts, then=then) as server:
+        client = Client(server.url, timeout=Timeout(first_text=3600), retry=policy)
+        stream = client.stream("q")
+        logger.addHandler(closer)
+        try:
+            reader = threading.Thread(target=read)
+            reader.start()
+            reader.join(10)
+            assert not reader.is_alive()
+        finally:
+            logger.removeHandler(closer)
+        client.close()
+    assert told == ["StreamInterruptedError"]

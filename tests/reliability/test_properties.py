@@ -139,6 +139,8 @@ def test_any_reports_in_any_order_end_in_a_reply_or_an_error_of_ours(cases: Case
             assert isinstance(it.action, actions.Fail)
             assert isinstance(it.action.error, sdk.AIChatFreeError)
             assert (it.action.error.partial_text, it.action.error.retries) == (text, retries)
+            if isinstance(it.action.error, sdk.APIStatusError):  # of this attempt, not of one before
+                assert it.action.error.body == choices.body[:MAX_ERROR_BYTES]
         cases.count()
 
     assert reached == {(at, event, to) for (at, event), targets in TRANSITIONS.items() for to in targets}
