@@ -267,15 +267,13 @@ class HttpxTransport:
             if wire.unasked:
                 raise TransportFailure(FailureKind.STALE, _UNASKED)
             return opened
-        except RuntimeError:
-            if self._client.is_closed:
-                raise TransportFailure(FailureKind.CLOSED) from None
-            raise
-        except BaseException:
+        except BaseException as error:
             if opened is not None:
                 opened.close()
             else:
                 self._give_up(wire)
+            if isinstance(error, RuntimeError) and self._client.is_closed:  # httpx's word for it
+                raise TransportFailure(FailureKind.CLOSED) from None
             raise
         finally:
             opening.reset(token)
@@ -516,11 +514,12 @@ class AsyncHttpxTransport:
         self._wires.add(wire)
         try:
             response = await self._send(request, wire)
+            wire.attach(response)
+            with _translating(self._library, wire):
+                opened = _AsyncResponse(response, self._library, wire, self)
         except BaseException:
             await self._give_up(wire)
             raise
-        wire.attach(response)
-        opened = _AsyncResponse(response, self._library, wire, self)
         if wire.unasked:
             await opened.aclose()
             raise TransportFailure(FailureKind.STALE, _UNASKED)

@@ -32,8 +32,8 @@ def interrupted_command(file: str, function: str, step: int, signal: int) -> tup
 
 
 # Python shows what a finalizer, a generator that is dropped or a weak reference's callback raises, and goes on:
-# importlib's locks have one of these, and httpx an auth flow.
-_SWALLOWING = ("__del__", "<genexpr>", "auth_flow", "cb")
+# importlib's locks have one of these, httpx an auth flow, and httpcore its retries.
+_SWALLOWING = ("__del__", "<genexpr>", "auth_flow", "cb", "exponential_backoff")
 
 
 @define
