@@ -272,7 +272,8 @@ class HttpxTransport:
                 opened.close()
             else:
                 self._give_up(wire)
-            if isinstance(error, RuntimeError) and self._client.is_closed:  # httpx's word for it
+            # Since we looked: httpx has a RuntimeError for it, a socket that was closed another.
+            if isinstance(error, (RuntimeError, TransportFailure)) and self._client.is_closed:
                 raise TransportFailure(FailureKind.CLOSED) from None
             raise
         finally:
