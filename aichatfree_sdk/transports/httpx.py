@@ -377,7 +377,8 @@ async def _aread_untapped(stream: Any, library: ModuleType, wire: Wire) -> Async
 class _AsyncResponse:
     # Nothing that it holds refers to it, so that it ends as soon as its stream is dropped, not with the next garbage.
     def __init__(self, response: Any, library: ModuleType, wire: Wire, transport: AsyncHttpxTransport) -> None:
-        self._closed = self._unwound = self._broken_off = False
+        self._closed = True  # until it is all there: there may be no body to read any more
+        self._unwound = self._broken_off = False
         self._transport = transport
         self._response = response
         self._library = library
@@ -391,6 +392,7 @@ class _AsyncResponse:
         self.chunks = _Chunks(chunks, wire)
         wire.body = (self._stream, chunks)
         wire.give_up = weakref.WeakMethod(self.aclose)
+        self._closed = False
 
     async def aclose(self) -> None:
         first, self._closed = not self._closed, True
