@@ -251,9 +251,8 @@ def _spellings_of(secret: str) -> set[str]:
     texts = {secret, *_in_json(secret)}
     texts |= {quoted for text in texts for quoted in _in_json(text)}  # a request's JSON, in a message's
     texts |= {text.replace("/", r"\/") for text in texts}  # PHP's JSON
-    texts |= {
-        _in_ascii(text, special) for text in texts for special in ("&<>", "&<>'", "\"&'+<>`")
-    }  # Go's, Ruby's, .NET's
+    # Go's JSON, Ruby's, .NET's, which is in capitals.
+    texts |= {_in_ascii(text, special) for text in texts for special in ("&<>", "&<>'", "\"&'+<>`")}
     texts |= {re.sub(r"\\u....", lambda code: "\\u" + code[0][2:].upper(), text) for text in texts}
     urls = {
         url

@@ -427,7 +427,7 @@ class _AsyncResponse:
         if self._broken_off:
             with contextlib.suppress(*_caught(self._library)):
                 await self._response.stream.aclose()
-                await self._transport.reclaim(self._wire)
+            await self._transport.reclaim(self._wire)
 
     def __del__(self) -> None:
         # Nothing can be awaited here, and no other thread's event loop be touched.
@@ -530,20 +530,19 @@ class AsyncHttpxTransport:
 
     async def _give_up(self, wire: Wire) -> None:
         """Close what a request that came to no response has left open."""
-        closing = contextlib.suppress(*_caught(self._library))
         try:
             with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
                 if wire.unfinished:
-                    with closing:
+                    with contextlib.suppress(*_caught(self._library)):
                         await wire.stream.aclose()
-                with closing:
-                    await self.reclaim(wire)
+                await self.reclaim(wire)
         finally:
             self.release(wire)
 
     async def reclaim(self, wire: Wire) -> None:
         """Close what a request that was not read to its end has left in the pool."""
-        await areclaim(self._client, wire)
+        with contextlib.suppress(*_caught(self._library)):
+            await areclaim(self._client, wire)
 
     def release(self, wire: Wire) -> None:
         """Note that a request is over."""
