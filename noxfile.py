@@ -140,7 +140,8 @@ def torture(session: nox.Session) -> None:
     """Run every case of every row of docs/reliability.md, and write what was measured into that page."""
     session.install(".[server,cli]", *group("test"), *group("fuzz"))
     report = [] if session.posargs else ["--report=docs/reliability.md"]  # a part of the rows is no report
-    command = ["python", "-m", "pytest", "tests/reliability", "--full", *report, *session.posargs]
+    patience = "--override-ini=faulthandler_timeout=1800"
+    command = ["python", "-m", "pytest", "tests/reliability", "--full", patience, *report, *session.posargs]
     session.run(*command, env={"PYTHONSAFEPATH": "1"})
 
 

@@ -7,8 +7,10 @@ import gc
 import itertools
 import logging
 import os
+import select
 import signal
 import ssl
+import sys
 import threading
 import traceback
 import warnings
@@ -39,22 +41,29 @@ ENDLESS: list[Step] = [CHUNKED, chunk("one "), chunk("two "), Do.HOLD]
 def in_a_child(work: Callable[[], str]) -> str:
     """Return what ``work`` comes to in a forked child that ends like any program, finalizers and all."""
     reader, writer = os.pipe()
+    # Not under coverage: another thread may hold a lock of its tracer's at the fork, and the child would wait for it at
+    # its first line.
+    tracer = sys.gettrace()
+    sys.settrace(None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, about threads and forks: the very thing
         child = os.fork()
     if child == 0:
-        signal.alarm(20)  # a hang ends the child, and the answer is then empty
+        threading.settrace(None)  # type: ignore[arg-type]
         try:
             told = work()
         except BaseException:
             told = traceback.format_exc()
-        os.write(writer, told.encode())
         gc.collect()
+        os.write(writer, told.encode())
         os._exit(0)
+    sys.settrace(tracer)
     os.close(writer)
     with os.fdopen(reader) as file:
+        if not select.select([file], [], [], 20)[0]:
+            os.kill(child, signal.SIGKILL)
         told = file.read()
-    assert os.waitpid(child, 0)[1] == 0, told  # it did not hang in a finalizer
+    assert os.waitpid(child, 0)[1] == 0, told or "a hang"
     return told
 
 
