@@ -117,8 +117,7 @@ class Stream(BaseStream):
         action = exchange.action
         if isinstance(action, StartAttempt):
             self._log_attempt(action)
-            if action.delay:
-                self._wake.wait(action.delay)
+            self._pause(action.delay)
             exchange.attempt_started(time_ms=time.time_ns() // 1_000_000, jitter=random.random())  # noqa: S311
         elif isinstance(action, SendRequest):
             self._send(exchange, action)
@@ -133,6 +132,13 @@ class Stream(BaseStream):
             self._fail(action.error)
             raise action.error
         return ""
+
+    def _pause(self, seconds: float) -> None:
+        # In slices, as Python does not see a Ctrl-C that comes at the very beginning of a wait before its end; nor any,
+        # on Windows (https://github.com/python/cpython/issues/125541, mended in 3.14).
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self._wake.wait(min(left, 1)):
+            pass
 
     def _send(self, exchange: Exchange, action: SendRequest) -> None:
         self._log_request(action.request)
