@@ -196,7 +196,7 @@ class Stream(BaseStream):
 
     def __del__(self) -> None:
         if self._abandoned:
-            # The transport hangs up as soon as nobody holds its response, and tells its pool with the next request.
+            # The transport hangs up as soon as nobody holds its response; the next request then closes it.
             self._work.interrupt(self.text)
             message = f"{self!r} was dropped unclosed: use it in a with block"
             warnings.warn(message, ResourceWarning, stacklevel=1, source=self)

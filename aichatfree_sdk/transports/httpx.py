@@ -31,6 +31,7 @@ from ..core.request import Request
 from ..core.response import ResponseHead
 from ..errors import InvalidArgumentError
 from .pool import OWNER, areclaim, harden, reclaim
+from .slots import Slots
 from .wire import AsyncTap, Tap, Wire, observe, opening
 
 # Closing a connection sends a few bytes at most; a peer that does not take them is not waited for.
@@ -216,9 +217,8 @@ class _Response:
 
     def __del__(self) -> None:
         # This thread may be in the middle of what httpcore does under its lock, so the pool is told later.
-        if self._transport is not None and self._wire in self._transport.wires:
-            self._wire.hang_up()
-            self._transport.lost.append(self)
+        if self._transport is not None:
+            self._transport.lose(self, self._wire)
 
 
 class HttpxTransport:
@@ -236,12 +236,14 @@ class HttpxTransport:
     def __init__(self, http_client: object = None, *, proxy: str | None = None, max_connections: int = 100) -> None:
         self._owned = http_client is None
         self._make = functools.partial(_make_client, httpx.Client, proxy, max_connections)
+        # A client that was given to us may have more connections than we are told, or over HTTP/2 need fewer.
+        self._make_slots = functools.partial(Slots, max_connections) if self._owned else Slots
         if http_client is None:
             http_client = self._make()
         self._library = _check_client(http_client, "Client")
         self._client: Any = http_client
-        self.wires: set[Wire] = set()  # the requests that are under way
-        self.lost: deque[_Response] = deque()  # dropped unclosed, by whichever thread collected the garbage
+        self._slots = self._make_slots()
+        self._lost: deque[_Response] = deque()  # dropped unclosed, by whichever thread collected the garbage
         self._process: int | None = None  # whose connections these are; set when there may be some
         self._moving = threading.Lock()  # to another process
         self._inherited: list[Any] = []
@@ -249,33 +251,41 @@ class HttpxTransport:
     def open(self, request: Request, limits: Limits) -> _Response:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
         self._check_process()
-        self._close_lost()
-        if self._client.is_closed:
-            raise TransportFailure(FailureKind.CLOSED)
         wire = Wire(limits, _host(request), blocking=True)
-        limits.wake = wire.hang_up
-        self.wires.add(wire)
-        token = opening.set(wire)
         opened: _Response | None = None
         try:
+            limits.wake = self._slots.wake
+            self._slots.take(wire)
+            limits.wake = wire.hang_up
+            self._close_lost()
+            if self._client.is_closed:
+                raise TransportFailure(FailureKind.CLOSED)
             with _translating(self._library, wire):
-                built = self._client.build_request(**_to_httpx(request, wire, self._tracer(wire)))
-                response = self._client.send(built, stream=True, follow_redirects=False)
-                opened = _Response(response, self._library, wire, self)
+                opened = _Response(self._send(request, wire), self._library, wire, self)
             if self._client.is_closed:  # since we looked; its pool would let the connection live
                 raise TransportFailure(FailureKind.CLOSED)
             if wire.unasked:
                 raise TransportFailure(FailureKind.STALE, _UNASKED)
             return opened
         except BaseException as error:
-            if opened is not None:
-                opened.close()
-            else:
-                self._give_up(wire)
+            try:
+                if opened is not None:
+                    opened.close()
+                else:
+                    self._give_up(wire)
+            finally:
+                if opened is None:
+                    self._slots.taken.discard(wire)  # a Ctrl-C may have kept `release` from it
             # Since we looked: httpx has a RuntimeError for it, a socket that was closed another.
             if isinstance(error, (RuntimeError, TransportFailure)) and self._client.is_closed:
                 raise TransportFailure(FailureKind.CLOSED) from None
             raise
+
+    def _send(self, request: Request, wire: Wire) -> Any:
+        token = opening.set(wire)
+        try:
+            built = self._client.build_request(**_to_httpx(request, wire, self._tracer(wire)))
+            return self._client.send(built, stream=True, follow_redirects=False)
         finally:
             opening.reset(token)
 
@@ -297,22 +307,27 @@ class HttpxTransport:
     def release(self, wire: Wire) -> None:
         """Note that a request is over."""
         wire.detach()
-        self.wires.discard(wire)
+        self._slots.give_back(wire)
 
     def close(self) -> None:
         """Close every connection, those of answers on their way too, unless the client was given to us."""
         self._close_lost()
         if not self._owned:
             return
-        for wire in list(self.wires):
-            wire.closing = True
-            wire.limits.expire()
+        self._slots.close()
         self._client.close()
+
+    def lose(self, response: _Response, wire: Wire) -> None:
+        """Note that a response was dropped unclosed: whoever is next under way closes it. May be called anywhere."""
+        if wire in self._slots.taken:
+            wire.hang_up()
+            self._lost.append(response)
+            self._slots.give_back(wire)  # somebody may be waiting for it
 
     def _close_lost(self) -> None:
         while True:
             try:
-                lost = self.lost.popleft()
+                lost = self._lost.popleft()
             except IndexError:  # another thread may be at it
                 return
             lost.close()
@@ -326,8 +341,8 @@ class HttpxTransport:
                 if not self._owned:
                     raise TransportFailure(FailureKind.BOUND, _FORKED)
                 # Not closed, but kept: another thread of the parent's may have held the pool's lock at the fork.
-                self._inherited.append((self._client, self.wires, self.lost))
-                self._client, self.wires, self.lost = self._make(), set(), deque()
+                self._inherited.append((self._client, self._slots, self._lost))
+                self._client, self._slots, self._lost = self._make(), self._make_slots(), deque()
             self._process = process
 
     @staticmethod
@@ -430,9 +445,9 @@ class _AsyncResponse:
             await self._transport.reclaim(self._wire)
 
     def __del__(self) -> None:
-        # Nothing can be awaited here, and no other thread's event loop be touched.
+        # Nothing can be awaited here, and the event loop may be another thread's, or have ended.
         if not self._closed:
-            self._transport.lost.append(self)
+            self._transport.lose(self, self._wire)
 
     async def _unwind(self) -> None:
         """Run httpx's nested generators to their end.
@@ -501,14 +516,13 @@ class AsyncHttpxTransport:
         # (https://github.com/encode/httpcore/issues/1093), so they wait here.
         self._limiter = anyio.CapacityLimiter(max_connections)
         self._wires: set[Wire] = set()  # the requests that are under way
-        self.lost: deque[_AsyncResponse] = deque()  # dropped unclosed, by whichever thread collected the garbage
-        self._loop: object = None  # whose connections these are; set when there may be some
+        self._lost: deque[_AsyncResponse] = deque()  # dropped unclosed, by whichever thread collected the garbage
+        self._loop: Any = None  # whose connections these are; set when there may be some
 
     async def open(self, request: Request, limits: Limits) -> _AsyncResponse:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
         if self.bound_elsewhere():
             raise TransportFailure(FailureKind.BOUND, _ANOTHER_LOOP)
-        await self._close_lost()
         wire = Wire(limits, _host(request), blocking=False)
         with anyio.move_on_after(limits.connect_wait()) as scope:
             await self._limiter.acquire_on_behalf_of(wire)
@@ -516,6 +530,7 @@ class AsyncHttpxTransport:
             raise TransportFailure(FailureKind.POOL_TIMEOUT)
         self._wires.add(wire)
         try:
+            await self._close_lost()
             response = await self._send(request, wire)
             wire.attach(response)
             with _translating(self._library, wire):
@@ -547,8 +562,12 @@ class AsyncHttpxTransport:
     def release(self, wire: Wire) -> None:
         """Note that a request is over."""
         wire.detach()
-        self._wires.discard(wire)
-        self._limiter.release_on_behalf_of(wire)
+        self._give_back(wire)
+
+    def _give_back(self, wire: Wire) -> None:
+        if wire in self._wires:
+            self._wires.discard(wire)
+            self._limiter.release_on_behalf_of(wire)
 
     async def _send(self, request: Request, wire: Wire) -> Any:
         if self._client.is_closed:
@@ -568,15 +587,23 @@ class AsyncHttpxTransport:
             opening.reset(token)
         raise TransportFailure(FailureKind.CLOSED if wire.closing else FailureKind.TIMEOUT)
 
+    def lose(self, response: _AsyncResponse, wire: Wire) -> None:
+        """Note that a response was dropped unclosed: whoever is next under way closes it. May be called anywhere."""
+        self._lost.append(response)
+        loop = getattr(self._loop, "native_token", self._loop)
+        call_soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+        with contextlib.suppress(RuntimeError):  # it has ended
+            call_soon(functools.partial(self._give_back, wire))  # somebody may be waiting for it
+
     async def _close_lost(self) -> None:
-        while self.lost:
-            await self.lost.popleft().aclose()
+        while self._lost:
+            await self._lost.popleft().aclose()
 
     def bound_elsewhere(self) -> bool:
         """Return whether another event loop was the first to use this."""
         loop = anyio.lowlevel.current_token()
         self._loop = self._loop or loop
-        return self._loop != loop
+        return bool(self._loop != loop)
 
     async def aclose(self) -> None:
         """Close every connection, unless the client was given to us."""

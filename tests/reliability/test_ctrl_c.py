@@ -6,6 +6,7 @@ Ctrl-C by cancelling, which is the row of cancellation.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import signal
@@ -56,14 +57,17 @@ class Exchange:
 def struck_at(step: int, exchange: Exchange) -> bool:
     """Live one exchange with a Ctrl-C at that step, and return whether there was such a step."""
     interruption = Interruption(__file__, "live", step, signal.SIGINT)
-    interruption.begin()
-    try:
-        exchange.live()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.setprofile(None)
-        gc.collect()  # the frames that the profiler saw keep each other, and what they had in their hands
+    with warnings.catch_warnings():
+        # A socket that httpcore was about to use or close is closed by the garbage collector, which tells.
+        warnings.simplefilter("ignore", ResourceWarning)
+        interruption.begin()
+        try:
+            exchange.live()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.setprofile(None)
+            gc.collect()  # the frames that the profiler saw keep each other, and what they had in their hands
     return interruption.steps >= step
 
 
@@ -82,10 +86,7 @@ def all_struck(kind: str, url: str, steps: Iterable[int], cases: Cases) -> bool:
         for step in steps:
             exchange = Exchange(client, f"{kind} {step}", Conversation(messages=HISTORY))
             cases.count()
-            with warnings.catch_warnings():
-                # A socket that httpcore was about to close is closed by the garbage collector, which tells.
-                warnings.simplefilter("ignore", ResourceWarning)
-                struck = struck_at(step, exchange)
+            struck = struck_at(step, exchange)
             assert not exchange.chat.busy, step
             added = [message.content for message in exchange.chat.messages[2:]]
             assert added in ([], [exchange.question, text_of(exchange.question)]), step
@@ -94,3 +95,21 @@ def all_struck(kind: str, url: str, steps: Iterable[int], cases: Cases) -> bool:
             if not struck:
                 return True
     return False
+
+
+@pytest.mark.parametrize("moment", ["while the pool is full", "where nobody listens"])
+def test_a_ctrl_c_at_every_step_without_a_connection(moment: str, server: Address, cases: Cases) -> None:
+    full = moment == "while the pool is full"
+    for step in itertools.count(1, cases.choose(23, 1)):
+        cases.count()
+        clocks, once = Timeout(connect=0.02 if full else 5, first_text=20), RetryPolicy(max_retries=0)
+        with Client(server.url, max_connections=1, retry=once, timeout=clocks) as client:
+            where = client if full else client.with_options(base_url="http://127.0.0.1:1")
+            exchange = Exchange(where, "refused", Conversation(messages=HISTORY))
+            with client.stream("held") if full else contextlib.nullcontext():
+                struck = struck_at(step, exchange)
+            assert (exchange.chat.messages, exchange.chat.busy) == (HISTORY, False)
+            assert client.ask("good after").text == text_of("good after")
+        if not struck:
+            assert step > 100
+            return

@@ -12,6 +12,7 @@ import signal
 import ssl
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,13 +25,19 @@ import anyio.to_thread
 import httpx
 import hygiene
 import pytest
+from attrs import define, field
 from cases import Cases
 from scripted_server import CHUNKED, END, Do, ScriptedServer, StartTLS, Step, Take, answer, chunk, head, whole
 from tls import authority, server_context
 
 import aichatfree_sdk as sdk
 from aichatfree_sdk import AsyncClient, Client, Conversation, Message, RetryPolicy, Timeout
+from aichatfree_sdk.core.failure import FailureKind
+from aichatfree_sdk.core.limits import Limits
 from aichatfree_sdk.testing import LocalServer
+from aichatfree_sdk.transports import slots
+from aichatfree_sdk.transports.base import TransportFailure
+from aichatfree_sdk.transports.wire import Wire
 
 ROW = "fork, threads, loops"
 TLS = ssl.create_default_context()
@@ -500,6 +507,147 @@ def test_closing_wakes_a_task_that_reads_where_there_is_no_connection(backend: s
         return errors[0]
 
     assert anyio.run(main, backend=backend) == "StreamInterruptedError"
+
+
+@BACKENDS
+def test_a_dropped_async_stream_gives_its_connection_to_who_waits_for_it(backend: str, cases: Cases) -> None:
+    number = cases.choose(3, 100)
+
+    async def main(url: str) -> None:
+        async with AsyncClient(url, max_connections=1, timeout=Timeout(connect=None)) as client:
+            for _ in range(number):
+                cases.count()
+                told: list[str] = []
+
+                async def ask(told: list[str] = told) -> None:
+                    told.append((await client.ask("q")).text)
+
+                stream = client.stream("q")
+                assert await anext(stream) == "one "
+                with anyio.fail_after(10):
+                    async with anyio.create_task_group() as group:
+                        for _ in range(2):
+                            group.start_soon(ask)
+                        await anyio.wait_all_tasks_blocked()
+                        assert told == []
+                        with pytest.warns(ResourceWarning, match="dropped unclosed"):
+                            del stream
+                assert told == ["next", "next"]
+
+    with ScriptedServer(*[ENDLESS, answer("next"), answer("next")] * number) as server:
+        hygiene.run(main, server.url, backend=backend)
+
+
+@define
+class Queue:
+    """A client whose one connection a stream has, and the streams of threads that wait for it as long as it takes."""
+
+    server: ScriptedServer
+    client: Client = field(init=False)
+    first: sdk.Stream = field(init=False)
+    waiting: list[sdk.Stream] = field(factory=list, init=False)
+    threads: list[threading.Thread] = field(factory=list, init=False)
+    told: list[str] = field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.client = Client(self.server.url, max_connections=1, timeout=Timeout(connect=None))
+        self.first = self.client.stream("first")
+        assert next(self.first) == "one "
+
+    def add(self, number: int) -> None:
+        for _ in range(number):
+            self.waiting.append(self.client.stream(f"q{len(self.waiting)}"))
+            self.threads.append(threading.Thread(target=self.read, args=(self.waiting[-1],)))
+            self.threads[-1].start()
+            give_up = time.monotonic() + 10
+            while len(self.client._transport._slots._waiting) < len(self.waiting):  # type: ignore[attr-defined]
+                assert time.monotonic() < give_up
+                os.sched_yield()
+
+    def read(self, stream: sdk.Stream) -> None:
+        self.told.append(error_of(lambda: stream.drain().text))
+
+    @property
+    def asked(self) -> list[str]:
+        """What the server was asked, in order."""
+        return [request["messages"][-1]["parts"][0]["text"] for request in self.server.requests]
+
+    def join(self) -> list[str]:
+        for thread in self.threads:
+            thread.join(10)
+        assert not any(thread.is_alive() for thread in self.threads)
+        return self.told
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
+    monkeypatch.setattr(slots, "_LONGEST_WAIT", 3600)  # so that a thread finds nothing out by itself
+    with ScriptedServer(ENDLESS, then=answer("next")) as server:
+        line = Queue(server)
+        line.add(3)
+        yield line
+        line.client.close()
+
+
+def test_a_dropped_stream_gives_its_connection_to_the_threads_that_wait_for_it(line: Queue) -> None:
+    with pytest.warns(ResourceWarning, match="dropped unclosed"):
+        del line.first
+        gc.collect()
+    assert line.join() == ["answered 'next'"] * 3
+    assert line.asked == ["first", "q0", "q1", "q2"]
+
+
+def test_a_closed_client_wakes_the_threads_that_wait_for_a_connection(line: Queue) -> None:
+    line.client.close()
+    assert line.join() == ["ClientClosedError"] * 3
+    line.first.close()
+
+
+def test_a_stream_that_is_closed_while_it_waits_for_a_connection_leaves_the_others_in_their_places(line: Queue) -> None:
+    line.waiting[1].close()
+    line.threads.pop(1).join(10)
+    assert line.told == ["StreamInterruptedError"]
+    line.first.close()
+    assert line.client.ask("late").text == "next"
+    assert line.join() == ["StreamInterruptedError", "answered 'next'", "answered 'next'"]
+    assert line.asked == ["first", "q0", "q2", "late"]
+
+
+def wire(clock: Callable[[], float] = lambda: 0.0, deadline: float | None = None) -> Wire:
+    return Wire(Limits(clock, deadline=deadline), "chat.example", blocking=True)
+
+
+def test_who_goes_in_the_moment_that_its_turn_comes_passes_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "_LONGEST_WAIT", 3600)
+    line, first, later = slots.Slots(1), wire(), wire()
+    line.take(first)
+    second = threading.Thread(target=line.take, args=(later,))
+
+    def clock() -> float:
+        if leaving in line._waiting:
+            second.start()
+            while len(line._waiting) < 2:
+                os.sched_yield()
+            line.give_back(first)
+        return 1.0
+
+    leaving = wire(clock, deadline=0.0)
+    with pytest.raises(TransportFailure):
+        line.take(leaving)
+    second.join(10)
+    assert line.taken == {later}
+
+
+def test_a_client_that_is_closed_in_the_moment_that_a_turn_comes() -> None:
+    line = slots.Slots(1)
+
+    def clock() -> float:
+        line.close()
+        return 0.0
+
+    with pytest.raises(TransportFailure) as caught:
+        line.take(wire(clock, deadline=9.0))
+    assert caught.value.kind is FailureKind.CLOSED
 
 
 def test_a_dropped_stream_hangs_up_without_another_request() -> None:
