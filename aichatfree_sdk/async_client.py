@@ -149,6 +149,8 @@ class AsyncStream(BaseStream):
         except TransportFailure as failure:
             if not self._closing:
                 exchange.transport_failed(failure)
+        if self._closing:  # too late for the scope, and too early to close a response: nothing would wake a read
+            exchange.abandon()
 
     async def _wind_up(self) -> None:
         """Bring the stream to its end from wherever it is, without raising but for a cancellation of asyncio's own."""

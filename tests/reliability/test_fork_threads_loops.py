@@ -18,6 +18,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -36,7 +37,8 @@ from aichatfree_sdk.core.failure import FailureKind
 from aichatfree_sdk.core.limits import Limits
 from aichatfree_sdk.testing import LocalServer
 from aichatfree_sdk.transports import slots
-from aichatfree_sdk.transports.base import TransportFailure
+from aichatfree_sdk.transports.base import Request, TransportFailure
+from aichatfree_sdk.transports.httpx import AsyncHttpxTransport
 from aichatfree_sdk.transports.wire import Wire
 
 ROW = "fork, threads, loops"
@@ -291,6 +293,93 @@ def close_in_another_thread(waits: str, closes: str) -> None:
     assert type(errors[0]) is not sdk.BadRequestError or waits == "for an error's body"
     assert errors[0].partial_text == text
     assert (chat.messages, chat.busy) == ((), False)
+
+
+@BACKENDS
+@pytest.mark.parametrize("closes", ["stream", "client"])
+@pytest.mark.parametrize("waits", READERS_WAIT)
+def test_closing_in_another_task_wakes_a_reader_that_waits(waits: str, closes: str, backend: str, cases: Cases) -> None:
+    sent, text = READERS_WAIT[waits]
+    chat, errors = Conversation(), list[sdk.AIChatFreeError]()
+
+    async def main(url: str) -> None:
+        clocks = Timeout(first_text=3600, idle=3600)
+        client = AsyncClient(url, timeout=clocks, retry=RetryPolicy(base_delay=3600, max_delay=3600))
+        stream, reads = client.stream("q", conversation=chat), anyio.Event()
+
+        async def read() -> None:
+            try:
+                async for _ in stream:
+                    reads.set()
+            except sdk.AIChatFreeError as error:
+                errors.append(error)
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(read)
+                await anyio.to_thread.run_sync(reached.wait, 10)
+                if text:
+                    await reads.wait()
+                await (stream if closes == "stream" else client).aclose()
+                if (waits, closes) == ("to try again", "client"):
+                    await stream.aclose()  # that wait ends by itself
+        await stream.aclose()
+        await client.aclose()
+
+    reached = threading.Event()
+
+    def script() -> Iterator[Step]:
+        yield from sent
+        reached.set()
+        yield Do.HOLD
+
+    for _ in range(cases.choose(2, 60)):
+        reached.clear()
+        errors.clear()
+        with cases.case(waits), ScriptedServer(script()) as server:
+            hygiene.run(main, server.url, backend=backend)
+        told = sdk.StreamInterruptedError if closes == "stream" or waits == "to try again" else sdk.ClientClosedError
+        assert [type(error) for error in errors] in ([told], [sdk.BadRequestError])
+        assert type(errors[0]) is not sdk.BadRequestError or waits == "for an error's body"
+        assert errors[0].partial_text == text
+        assert (chat.messages, chat.busy) == ((), False)
+
+
+@BACKENDS
+def test_closing_in_another_task_just_before_the_first_read(backend: str) -> None:
+    """The head has come, and the reader is still to be told: too late to be cancelled."""
+
+    class Late(AsyncHttpxTransport):
+        async def open(self, request: Request, limits: Limits) -> Any:
+            response = await super().open(request, limits)
+            with anyio.CancelScope(shield=True):
+                opened.set()
+                await anyio.wait_all_tasks_blocked()
+            return response
+
+    async def main(url: str) -> str:
+        told: list[str] = []
+
+        async def read() -> None:
+            try:
+                await stream.drain()
+            except sdk.AIChatFreeError as error:
+                told.append(type(error).__name__)
+
+        transport = Late()
+        async with AsyncClient(url, transport=transport, timeout=Timeout(first_text=3600)) as client:
+            stream = client.stream("q")
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(read)
+                    await opened.wait()
+                    await stream.aclose()
+        await transport.aclose()
+        return told[0]
+
+    opened = anyio.Event()
+    with ScriptedServer([CHUNKED, Do.HOLD]) as server:
+        assert hygiene.run(main, server.url, backend=backend) == "StreamInterruptedError"
 
 
 def test_of_many_turns_at_once_on_one_conversation_one_is_taken(cases: Cases) -> None:
