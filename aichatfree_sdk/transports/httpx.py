@@ -216,8 +216,9 @@ class _Response:
             self._transport.release(self._wire)
 
     def __del__(self) -> None:
-        # This thread may be in the middle of what httpcore does under its lock, so the pool is told later.
-        if self._transport is not None:
+        # This thread may be in the middle of what httpcore does under its lock, so the pool is told later. Python drops
+        # a Ctrl-C that strikes here, so as little as can be is done where a response was closed.
+        if self._transport is not None and self._wire in self._transport.slots.taken:
             self._transport.lose(self, self._wire)
 
 
@@ -242,7 +243,7 @@ class HttpxTransport:
             http_client = self._make()
         self._library = _check_client(http_client, "Client")
         self._client: Any = http_client
-        self._slots = self._make_slots()
+        self.slots = self._make_slots()
         self._lost: deque[_Response] = deque()  # dropped unclosed, by whichever thread collected the garbage
         self._process: int | None = None  # whose connections these are; set when there may be some
         self._moving = threading.Lock()  # to another process
@@ -254,8 +255,8 @@ class HttpxTransport:
         wire = Wire(limits, _host(request), blocking=True)
         opened: _Response | None = None
         try:
-            limits.wake = self._slots.wake
-            self._slots.take(wire)
+            limits.wake = self.slots.wake
+            self.slots.take(wire)
             limits.wake = wire.hang_up
             self._close_lost()
             if self._client.is_closed:
@@ -275,7 +276,7 @@ class HttpxTransport:
                     self._give_up(wire)
             finally:
                 if opened is None:
-                    self._slots.taken.discard(wire)  # a Ctrl-C may have kept `release` from it
+                    self.slots.taken.discard(wire)  # a Ctrl-C may have kept `release` from it
             # Since we looked: httpx has a RuntimeError for it, a socket that was closed another.
             if isinstance(error, (RuntimeError, TransportFailure)) and self._client.is_closed:
                 raise TransportFailure(FailureKind.CLOSED) from None
@@ -307,22 +308,21 @@ class HttpxTransport:
     def release(self, wire: Wire) -> None:
         """Note that a request is over."""
         wire.detach()
-        self._slots.give_back(wire)
+        self.slots.give_back(wire)
 
     def close(self) -> None:
         """Close every connection, those of answers on their way too, unless the client was given to us."""
         self._close_lost()
         if not self._owned:
             return
-        self._slots.close()
+        self.slots.close()
         self._client.close()
 
     def lose(self, response: _Response, wire: Wire) -> None:
         """Note that a response was dropped unclosed: whoever is next under way closes it. May be called anywhere."""
-        if wire in self._slots.taken:
-            wire.hang_up()
-            self._lost.append(response)
-            self._slots.give_back(wire)  # somebody may be waiting for it
+        self._lost.append(response)
+        wire.hang_up()
+        self.slots.give_back(wire)  # somebody may be waiting for it
 
     def _close_lost(self) -> None:
         while True:
@@ -341,8 +341,8 @@ class HttpxTransport:
                 if not self._owned:
                     raise TransportFailure(FailureKind.BOUND, _FORKED)
                 # Not closed, but kept: another thread of the parent's may have held the pool's lock at the fork.
-                self._inherited.append((self._client, self._slots, self._lost))
-                self._client, self._slots, self._lost = self._make(), self._make_slots(), deque()
+                self._inherited.append((self._client, self.slots, self._lost))
+                self._client, self.slots, self._lost = self._make(), self._make_slots(), deque()
             self._process = process
 
     @staticmethod

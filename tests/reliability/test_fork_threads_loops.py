@@ -649,7 +649,7 @@ class Queue:
             self.threads.append(threading.Thread(target=self.read, args=(self.waiting[-1],)))
             self.threads[-1].start()
             give_up = time.monotonic() + 10
-            while len(self.client._transport._slots._waiting) < len(self.waiting):  # type: ignore[attr-defined]
+            while len(self.client._transport.slots._waiting) < len(self.waiting):  # type: ignore[attr-defined]
                 assert time.monotonic() < give_up
                 os.sched_yield()
 

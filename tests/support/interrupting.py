@@ -17,7 +17,8 @@ from attrs import define, field
 SUPPORT = Path(__file__).parent
 # The command, as its console script starts it, but for a signal on the way; the arguments follow.
 _COMMAND = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored: so it is in the background of a script
 sys.path.append(sys.argv.pop(1))
 from interrupting import Interruption
 Interruption(sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1)), int(sys.argv.pop(1))).begin()
@@ -45,6 +46,10 @@ class Interruption:
         function: its name.
         step: which step, from 1; the first is its own beginning.
         signal: the number of the signal.
+
+    Attributes:
+        steps: how many there were until it was sent.
+        where: the step at which it was.
     """
 
     file: str
@@ -52,6 +57,7 @@ class Interruption:
     step: int
     signal: int
     steps: int = field(default=0, init=False)
+    where: str = field(default="", init=False)
     _inside: FrameType | None = field(default=None, init=False)
 
     def begin(self) -> None:
@@ -66,6 +72,7 @@ class Interruption:
         self.steps += 1
         if self.steps == self.step:
             sys.setprofile(None)
+            self.where = f"{event} of {code.co_qualname} ({code.co_filename}:{frame.f_lineno})"
             self._inside = None  # a frame keeps all that it has in its hands, and its callers
             os.kill(os.getpid(), self.signal)
         elif event == "return" and frame is self._inside:
