@@ -191,6 +191,8 @@ class _Response:
         self._transport = transport
 
     def close(self) -> None:
+        if self._wire.process != os.getpid():  # a forked child: as for the transport
+            return
         if not self._wire.ended:
             self._wire.hang_up()
         # Where another thread reads, that wakes it; httpcore's closing is for one thread, and that is the reader.
@@ -216,10 +218,12 @@ class _Response:
             self._transport.release(self._wire)
 
     def __del__(self) -> None:
-        # This thread may be in the middle of what httpcore does under its lock, so the pool is told later. Python drops
-        # a Ctrl-C that strikes here, so as little as can be is done where a response was closed.
+        # This thread may be in the middle of what httpcore does under its lock, so the pool is told later: by the next
+        # request. Python drops a Ctrl-C that strikes here, with what was still to be done; so that is noted first.
         if self._transport is not None and self._wire in self._transport.slots.taken:
-            self._transport.lose(self, self._wire)
+            self._transport.lost.append(self)
+            self._wire.hang_up()
+            self._transport.slots.give_back(self._wire)  # somebody may be waiting for it
 
 
 class HttpxTransport:
@@ -244,21 +248,23 @@ class HttpxTransport:
         self._library = _check_client(http_client, "Client")
         self._client: Any = http_client
         self.slots = self._make_slots()
-        self._lost: deque[_Response] = deque()  # dropped unclosed, by whichever thread collected the garbage
+        self.lost: deque[_Response] = deque()  # dropped unclosed, by whichever thread collected the garbage
         self._process: int | None = None  # whose connections these are; set when there may be some
-        self._moving = threading.Lock()  # to another process
+        self._moving: dict[int, threading.Lock] = {}  # to another process; a child inherits a lock as it is
         self._inherited: list[Any] = []
 
     def open(self, request: Request, limits: Limits) -> _Response:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
+        self.slots.check_open()
         self._check_process()
         wire = Wire(limits, _host(request), blocking=True)
         opened: _Response | None = None
         try:
             limits.wake = self.slots.wake
+            self._close_lost()
             self.slots.take(wire)
             limits.wake = wire.hang_up
-            self._close_lost()
+            self._close_lost()  # once more: what was waited for may have been dropped
             if self._client.is_closed:
                 raise TransportFailure(FailureKind.CLOSED)
             with _translating(self._library, wire):
@@ -312,37 +318,32 @@ class HttpxTransport:
 
     def close(self) -> None:
         """Close every connection, those of answers on their way too, unless the client was given to us."""
-        self._close_lost()
-        if not self._owned:
-            return
-        self.slots.close()
-        self._client.close()
-
-    def lose(self, response: _Response, wire: Wire) -> None:
-        """Note that a response was dropped unclosed: whoever is next under way closes it. May be called anywhere."""
-        self._lost.append(response)
-        wire.hang_up()
-        self.slots.give_back(wire)  # somebody may be waiting for it
+        if self._owned:
+            self.slots.close()
+        if self._process in (None, os.getpid()):  # a forked child inherits locks as they are, and closes nothing
+            self._close_lost()
+            if self._owned:
+                self._client.close()
 
     def _close_lost(self) -> None:
-        while True:
-            try:
-                lost = self._lost.popleft()
-            except IndexError:  # another thread may be at it
-                return
-            lost.close()
+        # Another thread may be at it, and a Ctrl-C strike: what may not be closed yet stays until it is.
+        with contextlib.suppress(IndexError, ValueError):
+            while True:
+                lost = self.lost[0]
+                lost.close()
+                self.lost.remove(lost)
 
     def _check_process(self) -> None:
         process = os.getpid()
         if self._process == process:
             return
-        with self._moving:
+        with self._moving.setdefault(process, threading.Lock()):
             if self._process not in (None, process):
                 if not self._owned:
                     raise TransportFailure(FailureKind.BOUND, _FORKED)
                 # Not closed, but kept: another thread of the parent's may have held the pool's lock at the fork.
-                self._inherited.append((self._client, self.slots, self._lost))
-                self._client, self.slots, self._lost = self._make(), self._make_slots(), deque()
+                self._inherited.append((self._client, self.slots, self.lost))
+                self._client, self.slots, self.lost = self._make(), self._make_slots(), deque()
             self._process = process
 
     @staticmethod
@@ -516,6 +517,7 @@ class AsyncHttpxTransport:
         # (https://github.com/encode/httpcore/issues/1093), so they wait here.
         self._limiter = anyio.CapacityLimiter(max_connections)
         self._wires: set[Wire] = set()  # the requests that are under way
+        self._waiting: set[Wire] = set()  # those that have no slot yet
         self._lost: deque[_AsyncResponse] = deque()  # dropped unclosed, by whichever thread collected the garbage
         self._loop: Any = None  # whose connections these are; set when there may be some
 
@@ -523,14 +525,12 @@ class AsyncHttpxTransport:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
         if self.bound_elsewhere():
             raise TransportFailure(FailureKind.BOUND, _ANOTHER_LOOP)
+        self._check_open()
         wire = Wire(limits, _host(request), blocking=False)
-        with anyio.move_on_after(limits.connect_wait()) as scope:
-            await self._limiter.acquire_on_behalf_of(wire)
-        if scope.cancelled_caught:
-            raise TransportFailure(FailureKind.POOL_TIMEOUT)
-        self._wires.add(wire)
+        await self._take_slot(wire)
         try:
             await self._close_lost()
+            self._check_open()
             response = await self._send(request, wire)
             wire.attach(response)
             with _translating(self._library, wire):
@@ -569,10 +569,23 @@ class AsyncHttpxTransport:
             self._wires.discard(wire)
             self._limiter.release_on_behalf_of(wire)
 
-    async def _send(self, request: Request, wire: Wire) -> Any:
+    def _check_open(self) -> None:
         if self._client.is_closed:
             raise TransportFailure(FailureKind.CLOSED)
 
+    async def _take_slot(self, wire: Wire) -> None:
+        self._waiting.add(wire)
+        try:
+            with anyio.move_on_after(wire.limits.connect_wait()) as wire.scope:
+                await self._limiter.acquire_on_behalf_of(wire)
+                self._wires.add(wire)
+                return
+        finally:
+            self._waiting.discard(wire)
+            wire.scope = None
+        raise TransportFailure(FailureKind.CLOSED if wire.closing else FailureKind.POOL_TIMEOUT)
+
+    async def _send(self, request: Request, wire: Wire) -> Any:
         async def trace(event: str, info: dict[str, Any]) -> None:
             observe(wire, AsyncTap, event, info)
 
@@ -611,7 +624,7 @@ class AsyncHttpxTransport:
             raise client_error(FailureKind.BOUND, _ANOTHER_LOOP)
         await self._close_lost()
         if self._owned:
-            for wire in self._wires:
+            for wire in [*self._wires, *self._waiting]:
                 wire.closing = True
                 if wire.scope is not None:
                     wire.scope.cancel()

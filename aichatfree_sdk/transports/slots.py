@@ -36,7 +36,7 @@ class Slots:
         self.taken: set[Wire] = set()
         self._number = number
         self._waiting: dict[Wire, queue.SimpleQueue[None]] = {}
-        self._taking = threading.Lock()
+        self._taking = threading.RLock()  # the garbage collector may strike under it, and a finalizer ask something
         self._closed = False
 
     def take(self, wire: Wire) -> None:
@@ -48,7 +48,7 @@ class Slots:
         try:
             while not self._took(wire):
                 left = _LONGEST_WAIT if end is None else end - monotonic()
-                self._check_open()
+                self.check_open()
                 if left <= 0 or wire.limits.expired:
                     raise TransportFailure(FailureKind.POOL_TIMEOUT)
                 with contextlib.suppress(queue.Empty):
@@ -57,12 +57,17 @@ class Slots:
             self._waiting.pop(wire, None)  # first: no Ctrl-C comes between
             self._tell(self._free)
         # `close` says so first and then looks who is here; this is here first and then looks.
-        self._check_open()
+        self.check_open()
 
     def give_back(self, wire: Wire) -> None:
         """Give the slot of ``wire`` back, if it has one."""
         self.taken.discard(wire)
         self._tell(self._free)
+
+    def check_open(self) -> None:
+        """Raise TransportFailure after `close`."""
+        if self._closed:
+            raise TransportFailure(FailureKind.CLOSED)
 
     def close(self) -> None:
         """Let nobody wait any longer, neither for a slot nor for the network."""
@@ -74,10 +79,6 @@ class Slots:
     def wake(self) -> None:
         """Have all who wait look at their limits."""
         self._tell(len(self._waiting))
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise TransportFailure(FailureKind.CLOSED)
 
     @property
     def _free(self) -> int:

@@ -122,3 +122,31 @@ def test_a_ctrl_c_at_every_step_without_a_connection(moment: str, server: Addres
         if not struck:
             assert step > 100
             return
+
+
+@pytest.mark.parametrize("function", ["_close_lost", "__del__"])
+def test_a_ctrl_c_at_every_step_of_giving_back_what_a_dropped_stream_has(
+    function: str, server: Address, cases: Cases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in itertools.count(1, cases.choose(3, 1)):
+        cases.count()
+        clocks, once = Timeout(connect=5, first_text=20), RetryPolicy(max_retries=0)
+        with Client(server.url, max_connections=1, retry=once, timeout=clocks) as client:
+            stream = client.stream("held")
+            assert next(stream)
+            interruption = Interruption("transports/httpx.py", function, step, signal.SIGINT)
+            with warnings.catch_warnings(), monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+                warnings.simplefilter("ignore", ResourceWarning)  # dropped unclosed
+                patch.setattr(sys, "unraisablehook", lambda _: None)  # what strikes in a finalizer, Python shows
+                interruption.begin()
+                try:
+                    del stream
+                    gc.collect()
+                    client.ask("good")
+                finally:
+                    sys.setprofile(None)
+            gc.collect()  # as in struck_at
+            assert client.ask("good after").text == text_of("good after"), interruption.where
+        if not interruption.where:
+            assert step > 15
+            return

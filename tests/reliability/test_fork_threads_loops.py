@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import logging
@@ -47,7 +48,7 @@ BACKENDS = pytest.mark.parametrize("backend", hygiene.BACKENDS)
 ENDLESS: list[Step] = [CHUNKED, chunk("one "), chunk("two "), Do.HOLD]
 
 
-def in_a_child(work: Callable[[], str]) -> str:
+def in_a_child(work: Callable[[], str], seconds: float = 20) -> str:
     """Return what ``work`` comes to in a forked child that ends like any program, finalizers and all."""
     reader, writer = os.pipe()
     # Not under coverage: another thread may hold a lock of its tracer's at the fork, and the child would wait for it at
@@ -69,7 +70,7 @@ def in_a_child(work: Callable[[], str]) -> str:
     sys.settrace(tracer)
     os.close(writer)
     with os.fdopen(reader) as file:
-        if not select.select([file], [], [], 20)[0]:
+        if not select.select([file], [], [], seconds)[0]:
             os.kill(child, signal.SIGKILL)
         told = file.read()
     assert os.waitpid(child, 0)[1] == 0, told or "a hang"
@@ -91,6 +92,66 @@ def test_a_client_answers_in_a_forked_child_and_goes_on_in_the_parent() -> None:
             told = in_a_child(lambda: client.ask("child").text + other.ask("too", model="m").text)
             assert told == "You said: childYou said: too", number
             assert client.ask("parent").text == "You said: parent"
+
+
+@contextlib.contextmanager
+def held(lock: Any) -> Iterator[None]:
+    """Another thread holds it, as one that opens or closes a connection does."""
+    taken, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            taken.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert taken.wait(10)
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(10)
+
+
+def test_what_a_child_closes_it_does_not_wait_for() -> None:
+    def close() -> str:
+        stream.close()
+        late = client.stream("late")
+        client.close()
+        return f"{chat.busy} {error_of(late.drain)}"
+
+    with ScriptedServer([CHUNKED, chunk("one "), Take(), END]) as server, Client(server.url) as client:
+        chat = Conversation()
+        stream = client.stream("q", conversation=chat)
+        assert next(stream) == "one "
+        with held(client._transport._client._transport._pool._optional_thread_lock):  # type: ignore[attr-defined]
+            assert in_a_child(close) == "False ClientClosedError"
+        assert stream.drain().text == "one "
+
+
+def test_a_child_of_a_child_does_not_wait_for_another_thread_of_the_child() -> None:
+    def ask() -> str:
+        return client.ask("q").text
+
+    def ask_in_a_child() -> str:
+        ask()
+        with contextlib.ExitStack() as stack:
+            for lock in client._transport._moving.values():  # type: ignore[attr-defined]
+                stack.enter_context(held(lock))
+            return in_a_child(ask, 5)
+
+    with LocalServer() as server, Client(server.url) as client:
+        client.ask("parent")
+        assert in_a_child(ask_in_a_child) == "You said: q"
+
+
+def test_a_client_that_was_closed_is_closed_in_a_child() -> None:
+    with LocalServer() as server, Client(server.url) as client:
+        client.ask("parent")
+        late = client.stream("late")
+        client.close()
+        assert in_a_child(lambda: error_of(late.drain)) == "ClientClosedError"
 
 
 def test_an_http_client_that_was_used_before_the_fork_says_so() -> None:
@@ -666,6 +727,32 @@ class Queue:
             thread.join(10)
         assert not any(thread.is_alive() for thread in self.threads)
         return self.told
+
+
+@BACKENDS
+def test_a_closed_async_client_wakes_the_tasks_that_wait_for_a_connection(backend: str) -> None:
+    async def main(url: str) -> list[str]:
+        told: list[str] = []
+
+        async def ask() -> None:
+            try:
+                told.append((await client.ask("q")).text)
+            except sdk.AIChatFreeError as error:
+                told.append(type(error).__name__)
+
+        client = AsyncClient(url, max_connections=1, timeout=Timeout(connect=None))
+        async with client.stream("q") as stream:
+            assert await anext(stream) == "one "
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as group:
+                    for _ in range(3):
+                        group.start_soon(ask)
+                    await anyio.wait_all_tasks_blocked()
+                    await client.aclose()
+        return told
+
+    with ScriptedServer(ENDLESS) as server:
+        assert hygiene.run(main, server.url, backend=backend) == ["ClientClosedError"] * 3
 
 
 @pytest.fixture

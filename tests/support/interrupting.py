@@ -67,7 +67,11 @@ class Interruption:
         code = frame.f_code
         if self._inside is None and event == "call" and code.co_name == self.function:
             self._inside = frame if code.co_filename.endswith(self.file) else None
-        if self._inside is None or event == "c_call" or code.co_name in _SWALLOWING:
+        if self._inside is None or event == "c_call":
+            return
+        if event == "return" and frame is self._inside:
+            self._inside = None
+        if code.co_name in _SWALLOWING:
             return
         self.steps += 1
         if self.steps == self.step:
@@ -75,5 +79,3 @@ class Interruption:
             self.where = f"{event} of {code.co_qualname} ({code.co_filename}:{frame.f_lineno})"
             self._inside = None  # a frame keeps all that it has in its hands, and its callers
             os.kill(os.getpid(), self.signal)
-        elif event == "return" and frame is self._inside:
-            self._inside = None
