@@ -71,6 +71,13 @@ class QuickServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, hang up on everybody, and let the responders close."""
+        # A listener that is closed between accepting a connection and making a transport of it leaves the connection
+        # open (https://github.com/python/cpython/issues/109564). So it stops accepting, and is closed a round later.
+        loop = asyncio.get_running_loop()
+        for sock in [sock for listener in self.servers for sock in listener.sockets]:
+            with contextlib.suppress(NotImplementedError):  # Windows
+                loop.remove_reader(sock)
+        await asyncio.sleep(0)
         for listener in self.servers:
             listener.close()
         # Three rounds of the loop: what was just accepted shows up among the connections two rounds later.

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import hygiene
 import pytest
 
+from aichatfree_sdk.server import create_app, run
 from aichatfree_sdk.testing import LocalServer
 
 if TYPE_CHECKING:
@@ -52,6 +54,30 @@ def test_no_thread_and_no_socket_stays_behind(signed: Any, wire: Any) -> None:
     for _ in range(5):
         life()
         assert (threading.active_count(), open_files()) == before
+
+
+@pytest.mark.parametrize("passes", range(8))
+def test_a_connection_that_comes_while_the_server_stops_is_closed(passes: int) -> None:
+    """However far the event loop has come with accepting it."""
+
+    async def main() -> None:
+        with run.listen("127.0.0.1", 0) as listener:
+            server = run.QuickServer(create_app(), on_started=started.set)
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            await started.wait()
+            with socket.create_connection(listener.getsockname()) as connection:
+                for _ in range(passes):
+                    await asyncio.sleep(0)
+                server.stop()
+                await serving
+                listener.close()
+                connection.settimeout(5)
+                with contextlib.suppress(ConnectionResetError):
+                    assert connection.recv(1) == b""
+
+    started = asyncio.Event()
+    with hygiene.unharmed():
+        asyncio.run(main())
 
 
 def test_stopping_is_quick_and_hangs_up_on_open_streams(wire: Any) -> None:
