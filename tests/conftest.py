@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 import pytest
+
+if importlib.util.find_spec("hypothesis"):  # it is not there beside g4f
+    import hypothesis
+
+    # A machine that others use as well may take its time over any example.
+    hypothesis.settings.register_profile(
+        "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)

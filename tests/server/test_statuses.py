@@ -139,7 +139,7 @@ any_json = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(any_json)
 def test_any_json_gets_a_documented_status_and_no_traceback(
     client: httpx.Client, caplog: pytest.LogCaptureFixture, value: Any
