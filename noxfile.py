@@ -140,7 +140,7 @@ def torture(session: nox.Session) -> None:
     """Run every case of every row of docs/reliability.md, and write what was measured into that page."""
     session.install(".[server,cli]", *group("test"), *group("fuzz"))
     report = [] if session.posargs else ["--report=docs/reliability.md"]  # a part of the rows is no report
-    patience = "--override-ini=faulthandler_timeout=1800"
+    patience = "--override-ini=faulthandler_timeout=5400"
     command = ["python", "-m", "pytest", "tests/reliability", "--full", patience, *report, *session.posargs]
     session.run(*command, env={"PYTHONSAFEPATH": "1"})
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 
 import pytest
+
+# What a script starts in its background ignores Ctrl-C, and all that it starts itself; so would the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if importlib.util.find_spec("hypothesis"):  # it is not there beside g4f
     import hypothesis

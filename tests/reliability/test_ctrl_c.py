@@ -28,14 +28,6 @@ HISTORY = (Message("user", "before"), Message("assistant", "yes"))
 KINDS = ("good", "busy", "dropped", "closed", "refused", "cut", "held")
 
 
-@pytest.fixture(autouse=True)
-def sigint() -> Iterator[None]:
-    """What is started in the background of a script has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Address]:
     with running() as address:

@@ -64,7 +64,7 @@ def test_mutations_of_the_seeds(module: ModuleType, cases: Cases) -> None:
 def fuzz(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, str(RUN), str(EXECUTIONS), str(folder), name]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=3600, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=5000, check=False)
 
 
 @pytest.mark.full

@@ -69,11 +69,9 @@ def run_command(*arguments: str | bytes, stdin: bytes = b"", **variables: str) -
     return Result(done.returncode, done.stdout, err)
 
 
-# A child cannot take the terminal as its own without code between fork and exec; this is that code. SIGINT may be
-# ignored: so it is in the background of a script.
+# A child cannot take the terminal as its own without code between fork and exec; this is that code.
 _ON_TERMINAL = (
-    "import fcntl, os, signal, sys, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0);"
-    "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    "import fcntl, os, sys, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
 
 

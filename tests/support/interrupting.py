@@ -17,8 +17,7 @@ from attrs import define, field
 SUPPORT = Path(__file__).parent
 # The command, as its console script starts it, but for a signal on the way; the arguments follow.
 _COMMAND = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored: so it is in the background of a script
+import sys
 sys.path.append(sys.argv.pop(1))
 from interrupting import Interruption
 Interruption(sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1)), int(sys.argv.pop(1))).begin()
