@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command import wait_until_it_waits
 
 from aichatfree_sdk import Conversation
 from aichatfree_sdk.server import UpstreamError, scripted_responder
@@ -194,6 +195,7 @@ def test_ctrl_c_without_a_terminal(child_environment: Callable[..., dict[str, st
             assert process.stdout is not None
             assert process.stderr is not None
             assert process.stdout.read(10) == b"history:1 "
+            wait_until_it_waits(process)
             process.send_signal(signal.SIGINT)
             assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
     assert process.returncode == 130

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command import CTRL_C
 
 from aichatfree_sdk import Conversation
 from aichatfree_sdk.server import UpstreamError, scripted_responder
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals of this kind")
 
 Start = Any
-CTRL_C, CTRL_D, ENTER = "\x03", "\x04", "\r"
+CTRL_D, ENTER = "\x04", "\r"
 PROMPT = "\x1b[0m>"  # as prompt_toolkit draws it; what is typed before it may be lost
 EVIL = "\x1b]0;owned\x07 \u202e \r over\r\nend 👩‍💻"
 

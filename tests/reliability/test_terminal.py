@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from cases import Cases
-from command import COMMAND, PATIENCE, Terminal, environment, run_command
+from command import COMMAND, CTRL_C, PATIENCE, Terminal, environment, run_command
 from faulty_disk import OLD
 from interrupting import interrupted_command
 from scripted_server import CHUNKED, Do, ScriptedServer, Step, answer, chunk, whole
@@ -275,7 +275,7 @@ def started(arguments: Iterable[str], **variables: str) -> Iterator[subprocess.P
             process.kill()
 
 
-CTRL_C, ENTER = "\x03", "\r"
+ENTER = "\r"
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM, signal.SIGHUP: -signal.SIGHUP}
 SLOW: dict[str, tuple[list[list[Step]], str]] = {
     "before the head": ([[Do.HOLD]], "POST "),
@@ -296,7 +296,7 @@ def test_a_signal(moment: str, tmp_path: Path, cases: Cases) -> None:
             with on_terminal(*arguments, lines=lines, **variables) as terminal:
                 terminal.read_until(sign)
                 assert server.asked.wait(PATIENCE)
-                terminal.process.send_signal(sent)
+                terminal.send_signal(sent)
                 terminal.finish()
                 assert terminal.process.returncode == SIGNALS[sent]
             assert b"Traceback" not in terminal.seen
@@ -331,7 +331,7 @@ def test_a_signal_at_the_prompt(sent: int, tmp_path: Path) -> None:
             terminal.type(f"q{ENTER}")
             terminal.read_until("one")
             terminal.read_until(">")
-            terminal.process.send_signal(sent)
+            terminal.send_signal(sent)
             assert terminal.finish() in (SIGNALS[sent], 130)
         assert b"Traceback" not in terminal.seen
     assert [message.content for message in Conversation.load(tmp_path / "chat.json").messages[-2:]] == ["q", "one"]

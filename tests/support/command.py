@@ -21,6 +21,7 @@ import aichatfree_sdk
 
 ROOT = Path(aichatfree_sdk.__file__).parents[1]
 COMMAND = (sys.executable, "-m", "aichatfree_sdk.cli")
+CTRL_C = "\x03"
 PATIENCE = 20.0  # seconds until a test gives up on something that should have happened
 # What a developer's own shell may hold and a test must not see.
 _FOREIGN = re.compile(
@@ -75,6 +76,18 @@ _ON_TERMINAL = (
 )
 
 
+def wait_until_it_waits(process: subprocess.Popen[Any]) -> None:
+    """Wait until the process has nothing to do but to wait.
+
+    A signal in the moment in which a wait begins, Python sees at its end only: whoever presses Ctrl-C presses it again.
+    """
+    deadline, stat, asleep = time.monotonic() + PATIENCE, Path(f"/proc/{process.pid}/stat"), 0
+    while stat.exists() and asleep < 20:  # some waits are short
+        assert time.monotonic() < deadline, "it does not come to rest"
+        asleep = asleep + 1 if stat.read_text().rpartition(") ")[2].startswith("S") else 0
+        os.sched_yield()
+
+
 class Terminal:
     """The command on a pseudo-terminal, and somebody who types and reads.
 
@@ -110,7 +123,13 @@ class Terminal:
         self._unread = b""
 
     def type(self, text: str) -> None:
+        if text == CTRL_C:
+            wait_until_it_waits(self.process)
         os.write(self._master, text.encode())
+
+    def send_signal(self, number: int) -> None:
+        wait_until_it_waits(self.process)
+        self.process.send_signal(number)
 
     def read_until(self, marker: str) -> str:
         """Read on until the marker has come since the last call, and return what stood before it."""
