@@ -275,13 +275,12 @@ class HttpxTransport:
                 raise TransportFailure(FailureKind.STALE, _UNASKED)
             return opened
         except BaseException as error:
-            try:
-                if opened is not None:
-                    opened.close()
-                else:
+            if opened is not None:
+                opened.close()
+            else:
+                try:
                     self._give_up(wire)
-            finally:
-                if opened is None:
+                finally:
                     self.slots.taken.discard(wire)  # a Ctrl-C may have kept `release` from it
             # Since we looked: httpx has a RuntimeError for it, a socket that was closed another.
             if isinstance(error, (RuntimeError, TransportFailure)) and self._client.is_closed:

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,13 @@ def in_a_child(work: Callable[[], str], seconds: float = 20) -> str:
 def error_of(ask: Callable[[], object]) -> str:
     try:
         return f"answered {ask()!r}"
+    except sdk.AIChatFreeError as error:
+        return type(error).__name__
+
+
+async def aerror_of(ask: Callable[[], Awaitable[object]]) -> str:
+    try:
+        return f"answered {await ask()!r}"
     except sdk.AIChatFreeError as error:
         return type(error).__name__
 
@@ -422,10 +429,7 @@ def test_closing_in_another_task_just_before_the_first_read(backend: str) -> Non
         told: list[str] = []
 
         async def read() -> None:
-            try:
-                await stream.drain()
-            except sdk.AIChatFreeError as error:
-                told.append(type(error).__name__)
+            told.append(await aerror_of(stream.drain))
 
         transport = Late()
         async with AsyncClient(url, transport=transport, timeout=Timeout(first_text=3600)) as client:
@@ -505,10 +509,7 @@ def test_closing_a_client_that_connects_ends_that(
         told: list[str] = []
 
         async def ask() -> None:
-            try:
-                told.append((await client.ask("q")).text)
-            except sdk.AIChatFreeError as error:
-                told.append(type(error).__name__)
+            told.append(await aerror_of(lambda: client.ask("q")))
 
         client = AsyncClient(url, retry=RetryPolicy(max_retries=0))
         async with anyio.create_task_group() as group:
@@ -638,10 +639,7 @@ def test_closing_wakes_a_task_that_reads_where_there_is_no_connection(backend: s
         errors: list[str] = []
 
         async def read() -> None:
-            try:
-                await stream.drain()
-            except sdk.AIChatFreeError as error:
-                errors.append(type(error).__name__)
+            errors.append(await aerror_of(stream.drain))
 
         async with (
             httpx.AsyncClient(transport=httpx.MockTransport(endless)) as http,
@@ -735,10 +733,7 @@ def test_a_closed_async_client_wakes_the_tasks_that_wait_for_a_connection(backen
         told: list[str] = []
 
         async def ask() -> None:
-            try:
-                told.append((await client.ask("q")).text)
-            except sdk.AIChatFreeError as error:
-                told.append(type(error).__name__)
+            told.append(await aerror_of(lambda: client.ask("q")))
 
         client = AsyncClient(url, max_connections=1, timeout=Timeout(connect=None))
         async with client.stream("q") as stream:
