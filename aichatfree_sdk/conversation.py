@@ -16,6 +16,7 @@ from attrs.validators import optional
 
 from . import storage
 from .errors import ConversationBusyError, ConversationFileError, InvalidArgumentError
+from .forking import in_every_child
 from .validation import check_count, check_encodable, check_text
 
 if TYPE_CHECKING:
@@ -289,13 +290,10 @@ class Conversation:
 _claiming = threading.RLock()
 
 
+@in_every_child
 def _claim_anew() -> None:
     global _claiming  # noqa: PLW0603 - a thread that a fork left behind may have held it
     _claiming = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_claim_anew)
 
 
 @frozen(eq=False, repr=False)

@@ -30,6 +30,7 @@ from ..core.limits import Limits
 from ..core.request import Request
 from ..core.response import ResponseHead
 from ..errors import InvalidArgumentError
+from ..forking import in_every_child
 from .pool import OWNER, areclaim, harden, reclaim
 from .slots import Slots
 from .wire import AsyncTap, Tap, Wire, observe, opening
@@ -154,7 +155,7 @@ def _caught(library: ModuleType) -> tuple[type[Exception], ...]:
 
 _FORKED = "its http_client has connections of the process that this one was forked from"
 _UNASKED = "an answer that was there before the request"
-_ANOTHER_LOOP = "its connections are those of another event loop"
+_ELSEWHERE = "its connections are those of another event loop or process"
 
 
 def _has_been_read(response: Any) -> bool:
@@ -167,9 +168,11 @@ def _has_been_read(response: Any) -> bool:
 
 def _read(stream: Any, library: ModuleType, wire: Wire, ended_by: str) -> Generator[bytes]:
     with _translating(library, wire):
+        wire.check_process()
         # The stream itself, not iter_raw(): it is the same bytes with fewer generators around them.
         for chunk in stream:
             yield from wire.pieces(chunk)
+            wire.check_process()
     if wire.closing:  # an end that looks like the server's, from inside
         raise TransportFailure(FailureKind.CLOSED)
     wire.end(ended_by)
@@ -191,7 +194,7 @@ class _Response:
         self._transport = transport
 
     def close(self) -> None:
-        if self._wire.process != os.getpid():  # a forked child: as for the transport
+        if self._wire.inherited:  # with locks as they were
             return
         if not self._wire.ended:
             self._wire.hang_up()
@@ -252,6 +255,11 @@ class HttpxTransport:
         self._process: int | None = None  # whose connections these are; set when there may be some
         self._moving: dict[int, threading.Lock] = {}  # to another process; a child inherits a lock as it is
         self._inherited: list[Any] = []
+        _transports.add(self)
+
+    def unlock(self) -> None:
+        """Unlock the pool in a child, for the garbage collector's sake: the thread that had the lock is not there."""
+        harden(self._client)
 
     def open(self, request: Request, limits: Limits) -> _Response:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
@@ -319,10 +327,9 @@ class HttpxTransport:
         """Close every connection, those of answers on their way too, unless the client was given to us."""
         if self._owned:
             self.slots.close()
-        if self._process in (None, os.getpid()):  # a forked child inherits locks as they are, and closes nothing
-            self._close_lost()
-            if self._owned:
-                self._client.close()
+        self._close_lost()
+        if self._owned:
+            self._client.close()
 
     def _close_lost(self) -> None:
         # Another thread may be at it, and a Ctrl-C strike: what may not be closed yet stays until it is.
@@ -340,7 +347,7 @@ class HttpxTransport:
             if self._process not in (None, process):
                 if not self._owned:
                     raise TransportFailure(FailureKind.BOUND, _FORKED)
-                # Not closed, but kept: another thread of the parent's may have held the pool's lock at the fork.
+                # Not closed, but kept: another thread of the parent's may have held a lock of it at the fork.
                 self._inherited.append((self._client, self.slots, self.lost))
                 self._client, self.slots, self.lost = self._make(), self._make_slots(), deque()
             self._process = process
@@ -348,6 +355,15 @@ class HttpxTransport:
     @staticmethod
     def _tracer(wire: Wire) -> Callable[[str, dict[str, Any]], None]:
         return lambda event, info: observe(wire, Tap, event, info)
+
+
+_transports: weakref.WeakSet[HttpxTransport] = weakref.WeakSet()
+
+
+@in_every_child
+def _unlock_all() -> None:
+    for transport in _transports:
+        transport.unlock()
 
 
 class _Chunks:
@@ -362,6 +378,7 @@ class _Chunks:
         return self
 
     def __anext__(self) -> Coroutine[Any, Any, bytes]:
+        self._wire.check_process()
         if self._wire.unread:
             raise TransportFailure(FailureKind.BROKEN, "its event loop has ended")
         return self._next()
@@ -518,12 +535,12 @@ class AsyncHttpxTransport:
         self._wires: set[Wire] = set()  # the requests that are under way
         self._waiting: set[Wire] = set()  # those that have no slot yet
         self._lost: deque[_AsyncResponse] = deque()  # dropped unclosed, by whichever thread collected the garbage
-        self._loop: Any = None  # whose connections these are; set when there may be some
+        self._home: tuple[Any, int] | None = None  # whose connections these are; set when there may be some
 
     async def open(self, request: Request, limits: Limits) -> _AsyncResponse:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
         if self.bound_elsewhere():
-            raise TransportFailure(FailureKind.BOUND, _ANOTHER_LOOP)
+            raise TransportFailure(FailureKind.BOUND, _ELSEWHERE)
         self._check_open()
         wire = Wire(limits, _host(request), blocking=False)
         await self._take_slot(wire)
@@ -602,7 +619,8 @@ class AsyncHttpxTransport:
     def lose(self, response: _AsyncResponse, wire: Wire) -> None:
         """Note that a response was dropped unclosed: whoever is next under way closes it. May be called anywhere."""
         self._lost.append(response)
-        loop = getattr(self._loop, "native_token", self._loop)
+        assert self._home is not None  # noqa: S101 - there was a request
+        loop = getattr(self._home[0], "native_token", self._home[0])
         call_soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
         with contextlib.suppress(RuntimeError):  # it has ended
             call_soon(functools.partial(self._give_back, wire))  # somebody may be waiting for it
@@ -612,15 +630,15 @@ class AsyncHttpxTransport:
             await self._lost.popleft().aclose()
 
     def bound_elsewhere(self) -> bool:
-        """Return whether another event loop was the first to use this."""
-        loop = anyio.lowlevel.current_token()
-        self._loop = self._loop or loop
-        return bool(self._loop != loop)
+        """Return whether another event loop, or process, was the first to use this."""
+        here = (anyio.lowlevel.current_token(), os.getpid())
+        self._home = self._home or here
+        return self._home != here
 
     async def aclose(self) -> None:
         """Close every connection, unless the client was given to us."""
         if self.bound_elsewhere():
-            raise client_error(FailureKind.BOUND, _ANOTHER_LOOP)
+            raise client_error(FailureKind.BOUND, _ELSEWHERE)
         await self._close_lost()
         if self._owned:
             for wire in [*self._wires, *self._waiting]:

@@ -21,7 +21,7 @@ OWNER = "aichatfree_sdk"
 
 
 def harden(http_client: Any) -> None:
-    """Give the pools of ``http_client``, which nobody has used yet, locks that no Ctrl-C leaves locked.
+    """Give the pools of ``http_client``, which nobody is using now, locks that no Ctrl-C leaves locked.
 
     httpcore's own is entered by a function in Python; one that strikes there, after the lock was taken, locks the pool
     for good. Nothing can strike between the entry of a lock of the interpreter's own and the block.

@@ -26,9 +26,18 @@ from ..cancellation import apart
 from ..core.decoder import Cut
 from ..core.failure import FailureKind, TransportFailure
 from ..core.limits import Limits
+from ..forking import in_every_child
 
 # How much is sent between two looks at the clock: one send of the operating system's, whose timeout httpx renews.
 _PIECE = 65_536
+
+_process = os.getpid()  # to look it up here costs a tenth of a call of the operating system
+
+
+@in_every_child
+def _note_process() -> None:
+    global _process  # noqa: PLW0603 - it is another one
+    _process = os.getpid()
 
 
 @define(eq=False, repr=False)  # what it has read may repeat what was sent
@@ -64,7 +73,7 @@ class Wire:
     limits: Limits
     host: str
     blocking: bool
-    process: int = field(factory=os.getpid)
+    process: int = field(factory=lambda: _process)
     peer: str = ""
     fresh: bool = False
     sent: bool = False
@@ -87,6 +96,16 @@ class Wire:
     def wait(self) -> float | None:
         """Return how many seconds a wait for the network that begins now may take; None is for ever."""
         return self.limits.wait() if self.sent else self.limits.connect_wait()
+
+    @property
+    def inherited(self) -> bool:
+        """True in a forked child of who opened it: both have the connection, and what comes is the parent's."""
+        return self.process != _process
+
+    def check_process(self) -> None:
+        """Raise TransportFailure in a forked child of who opened it."""
+        if self.inherited:
+            raise TransportFailure(FailureKind.BOUND, "its answer is that of the process that this one was forked from")
 
     def attach(self, response: Any) -> None:
         """Note whether the response's connection is a tapped one, which follows the limits."""
@@ -137,7 +156,7 @@ class Wire:
     def detach(self) -> None:
         """Leave the connection to the next request, which may have it already."""
         tap, self.tap = self.tap, None
-        if tap is not None and self.process == os.getpid():
+        if tap is not None and not self.inherited:
             with tap.lock:
                 if tap.wire is self:
                     tap.wire = None
@@ -146,8 +165,7 @@ class Wire:
     def hang_up(self) -> None:
         """End the connection, and the wait for it in another thread: closing its socket would wake nobody."""
         stream: Any = self.stream  # another thread may take it away
-        # A forked child has the same connection, and shall not end its parent's answer.
-        if stream is None or not self.alone or self.process != os.getpid():
+        if stream is None or not self.alone or self.inherited:
             return
         with stream.read.lock:
             if stream.read.wire is self or not self.sent:  # else it is another request's by now

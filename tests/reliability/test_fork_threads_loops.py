@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import httpx
 import hygiene
+import outcome
 import pytest
 from attrs import define, field
 from cases import Cases
@@ -49,7 +50,7 @@ ENDLESS: list[Step] = [CHUNKED, chunk("one "), chunk("two "), Do.HOLD]
 
 
 def in_a_child(work: Callable[[], str], seconds: float = 20) -> str:
-    """Return what ``work`` comes to in a forked child that ends like any program, finalizers and all."""
+    """Return what ``work`` comes to in a forked child, where it gives no warning either."""
     reader, writer = os.pipe()
     # Not under coverage: another thread may hold a lock of its tracer's at the fork, and the child would wait for it at
     # its first line.
@@ -61,10 +62,10 @@ def in_a_child(work: Callable[[], str], seconds: float = 20) -> str:
     if child == 0:
         threading.settrace(None)  # type: ignore[arg-type]
         try:
-            told = work()
+            with hygiene.silent():
+                told = work()
         except BaseException:
             told = traceback.format_exc()
-        gc.collect()
         os.write(writer, told.encode())
         os._exit(0)
     sys.settrace(tracer)
@@ -102,12 +103,14 @@ def test_a_client_answers_in_a_forked_child_and_goes_on_in_the_parent() -> None:
 
 
 @contextlib.contextmanager
-def held(lock: Any) -> Iterator[None]:
-    """Another thread holds it, as one that opens or closes a connection does."""
+def held(*locks: Any) -> Iterator[None]:
+    """Another thread holds them, as one that opens or closes a connection does."""
     taken, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with lock:
+        with contextlib.ExitStack() as stack:
+            for lock in locks:
+                stack.enter_context(lock)
             taken.set()
             done.wait(30)
 
@@ -121,6 +124,10 @@ def held(lock: Any) -> Iterator[None]:
         thread.join(10)
 
 
+def lock_of(client: Client) -> Any:
+    return client._transport._client._transport._pool._optional_thread_lock  # type: ignore[attr-defined]
+
+
 def test_what_a_child_closes_it_does_not_wait_for() -> None:
     def close() -> str:
         stream.close()
@@ -132,7 +139,8 @@ def test_what_a_child_closes_it_does_not_wait_for() -> None:
         chat = Conversation()
         stream = client.stream("q", conversation=chat)
         assert next(stream) == "one "
-        with held(client._transport._client._transport._pool._optional_thread_lock):  # type: ignore[attr-defined]
+        response: Any = stream._response
+        with held(lock_of(client), response._closing, response._wire.tap.lock):
             assert in_a_child(close) == "False ClientClosedError"
         assert stream.drain().text == "one "
 
@@ -143,9 +151,7 @@ def test_a_child_of_a_child_does_not_wait_for_another_thread_of_the_child() -> N
 
     def ask_in_a_child() -> str:
         ask()
-        with contextlib.ExitStack() as stack:
-            for lock in client._transport._moving.values():  # type: ignore[attr-defined]
-                stack.enter_context(held(lock))
+        with held(*client._transport._moving.values()):  # type: ignore[attr-defined]
             return in_a_child(ask, 5)
 
     with LocalServer() as server, Client(server.url) as client:
@@ -170,30 +176,115 @@ def test_an_http_client_that_was_used_before_the_fork_says_so() -> None:
         assert client.ask("parent").text == "You said: parent"
 
 
-def test_an_open_stream_outlives_a_child_that_drops_it() -> None:
-    def drop() -> str:
-        nonlocal stream
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            del stream
-            gc.collect()
-        return "dropped"
-
-    dropped = threading.Event()
+@contextlib.contextmanager
+def forked_in_an_answer() -> Iterator[tuple[threading.Event, str]]:
+    """Give what lets the second half of an answer come, and the URL to ask for it."""
+    forked = threading.Event()
 
     def steps() -> Iterator[Step]:
-        yield from (CHUNKED, chunk("one "))
-        dropped.wait(20)
-        yield from (chunk("two"), END)
+        yield from (CHUNKED, chunk("one "), chunk("two "))
+        forked.wait(20)
+        yield from (chunk("three"), END)
 
-    with ScriptedServer(steps()) as server, Client(server.url) as client:
+    with ScriptedServer(steps(), then=answer("next")) as server:
+        yield forked, server.url
+
+
+def refused(chat: Conversation, told: str) -> str:
+    return f"{told} {chat.messages} {chat.busy}"
+
+
+BOUND = refused(Conversation(), "ClientBoundError")
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["entered", "begun"])
+@pytest.mark.parametrize("given", [False, True], ids=["own", "given"])
+def test_a_child_takes_nothing_of_an_answer_that_its_parent_reads(given: bool, begun: bool) -> None:
+    def read() -> str:
+        told = refused(chat, error_of(stream.drain))
+        stream.close()
+        return told
+
+    chat = Conversation()
+    with forked_in_an_answer() as (forked, url), httpx.Client(verify=TLS, trust_env=False) as http:
+        with Client(url, http_client=http if given else None) as client:
+            with client.stream("q", conversation=chat) as stream:
+                if begun:
+                    assert next(stream) == "one "
+                with held(lock_of(client)):
+                    assert in_a_child(read) == BOUND
+                forked.set()
+                assert stream.drain().text == "one two three"
+
+
+def test_a_child_takes_nothing_from_where_there_is_no_connection() -> None:
+    def three(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=iter([b"one ", b"two ", b"three"]))
+
+    with httpx.Client(transport=httpx.MockTransport(three)) as http:
+        with Client("http://chat.example", http_client=http).stream("q") as stream:
+            assert next(stream) == "one "
+            assert in_a_child(lambda: error_of(stream.drain)) == "ClientBoundError"
+            assert stream.drain().text == "one two three"
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["", "and asks"])
+def test_an_open_stream_outlives_a_child_that_drops_it(asks: bool) -> None:
+    def drop() -> str:
+        nonlocal client, stream
+        told = client.ask("q").text if asks else ""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del stream, client
+            gc.collect()
+        return told
+
+    with forked_in_an_answer() as (forked, url):
+        client = Client(url)
         stream = client.stream("q")
         assert next(stream) == "one "
-        kept = stream
-        del kept
-        assert in_a_child(drop) == "dropped"
-        dropped.set()
-        assert stream.drain().text == "one two"
+        with held(lock_of(client)):
+            assert in_a_child(drop) == ("next" if asks else "")
+        forked.set()
+        assert stream.drain().text == "one two three"
+        client.close()
+
+
+def at_once(coroutine: Coroutine[Any, Any, str]) -> str:
+    """Return what it comes to with checkpoints, but no waits: in a child that goes on in its parent's event loop."""
+    try:
+        coroutine.send(None)
+        for _ in range(100):
+            coroutine.send(outcome.Value(None))
+    except StopIteration as ended:
+        return str(ended.value)
+    raise AssertionError("it waits")
+
+
+def test_a_child_that_goes_on_in_the_event_loop_of_its_parent() -> None:
+    """trio's: asyncio itself does nothing there."""
+
+    async def read() -> str:
+        told = [await aerror_of(stream.drain), await aerror_of(lambda: client.ask("q")), await aerror_of(client.aclose)]
+        await stream.aclose()
+        return refused(chat, " ".join(told))
+
+    async def main() -> None:
+        nonlocal client, stream
+        async with AsyncClient(url) as client, client.stream("q", conversation=chat) as stream:
+            assert await anext(stream) == "one "
+            response: Any = stream._response
+            with held(response._wire.tap.lock):
+                assert in_a_child(lambda: at_once(read())) == f"ClientBoundError ClientBoundError {BOUND}"
+            forked.set()
+            assert (await stream.drain()).text == "one two three"
+            assert (await client.ask("q")).text == "next"
+
+    chat = Conversation()
+    client: AsyncClient
+    stream: sdk.AsyncStream
+    with forked_in_an_answer() as (forked, url):
+        hygiene.run(main, backend="trio")
 
 
 def test_a_fork_while_other_threads_ask(cases: Cases) -> None:
@@ -238,6 +329,24 @@ def test_an_async_client_in_a_forked_child(backend: str) -> None:
         assert in_a_child(lambda: anyio.run(ask_and_close, backend=backend)) == "You said: q"
         anyio.run(ask_and_close, backend=backend)
         assert in_a_child(lambda: error_of(lambda: anyio.run(ask, backend=backend))) == "ClientClosedError"
+
+
+@BACKENDS
+def test_an_async_client_that_was_used_before_the_fork_says_so(backend: str) -> None:
+    def ask_anew() -> str:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(error_of, lambda: anyio.run(client.ask, "q", backend=backend)).result()
+
+    async def main() -> None:
+        nonlocal client
+        async with AsyncClient(server.url) as client:
+            await client.ask("q")
+            assert in_a_child(ask_anew) == "ClientBoundError"
+            assert (await client.ask("q")).text == "You said: q"
+
+    client: AsyncClient
+    with LocalServer() as server:
+        hygiene.run(main, backend=backend)
 
 
 @pytest.mark.parametrize("second", hygiene.BACKENDS)

@@ -37,13 +37,9 @@ def running_threads() -> set[threading.Thread]:
 
 
 @contextlib.contextmanager
-def unharmed() -> Iterator[None]:
-    """Run a case, and assert that it left no descriptor, no thread, no warning and no exception that nobody saw.
-
-    A case that fails is reported as it is: what it left behind is then not looked at.
-    """
+def silent() -> Iterator[None]:
+    """Run a case, and assert that it gave no warning and no exception that nobody saw."""
     unseen: list[str] = []
-    before_descriptors, before_threads = open_descriptors(), running_threads()
     unraisable, excepthook = sys.unraisablehook, threading.excepthook
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -57,6 +53,17 @@ def unharmed() -> Iterator[None]:
     told = [f"{warning.category.__name__}: {warning.message}" for warning in caught]
     assert told == [], told
     assert unseen == [], unseen
+
+
+@contextlib.contextmanager
+def unharmed() -> Iterator[None]:
+    """Run a case, and assert that it left no descriptor, no thread, no warning and no exception that nobody saw.
+
+    A case that fails is reported as it is: what it left behind is then not looked at.
+    """
+    before_descriptors, before_threads = open_descriptors(), running_threads()
+    with silent():
+        yield
     for thread in running_threads() - before_threads:
         thread.join(10)  # one that has been told to end may need a moment
     assert running_threads() <= before_threads
