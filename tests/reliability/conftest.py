@@ -54,13 +54,21 @@ def left_unharmed(clean_environment: None) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    result = yield
+    made = item.stash.get(_RUN, None)
+    assert made is None or made.run, "the test passed without a case"
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report = yield
     row = _row(item)
     row.seconds += report.duration
     if call.when == "call":
         made = item.stash.get(_RUN, None)
-        row.run += made.run if made is not None and made.run else 1
+        row.run += made.run if made is not None else 1
     if report.failed:
         row.failed.add(item.nodeid)
     return report

@@ -264,6 +264,7 @@ def test_an_outage_of_10_000_calls_from_threads_sends_exactly_100_retries(cases:
 
 
 def test_no_token_is_taken_twice_by_threads_or_put_back_in_vain(cases: Cases) -> None:
+    cases.count()
     tokens = cases.choose(120_000, 2_000_000)
     budget = RetryBudget(tokens, refund=1)
     assert in_threads(lambda: sum(1 for _ in iter(budget.spend, False))) == tokens

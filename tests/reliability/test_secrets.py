@@ -152,7 +152,7 @@ def test_a_body_that_breaks_off_inside_of_a_secret(cases: Cases) -> None:
 
 
 @pytest.mark.parametrize("password", ["e", "pass", "password", "127.0.0.1", "***", "None", "0", '"', "\\", "\n"])
-def test_a_password_that_is_an_ordinary_word(password: str, cases: Cases) -> None:
+def test_a_password_that_is_an_ordinary_word(password: str) -> None:
     """It cannot be kept out of our own words, but nothing that it is changes these, or shows through what is masked."""
     told = []
     for echoed in (password, "another-password"):
