@@ -118,6 +118,10 @@ class AsyncStream(BaseStream):
         elif isinstance(action, SendRequest):
             self._scope = anyio.CancelScope()
             await apart(lambda: self._send(exchange, action), self._scope)
+            # Too late for the scope, and too early to close a response: nothing would wake a read. Nor would who enters
+            # be told, if this was asked before its task resumes.
+            if self._closing:
+                exchange.abandon()
         elif isinstance(action, CloseResponse):
             try:
                 await apart(self._close_response)
@@ -149,8 +153,6 @@ class AsyncStream(BaseStream):
         except TransportFailure as failure:
             if not self._closing:
                 exchange.transport_failed(failure)
-        if self._closing:  # too late for the scope, and too early to close a response: nothing would wake a read
-            exchange.abandon()
 
     async def _wind_up(self) -> None:
         """Bring the stream to its end from wherever it is, without raising but for a cancellation of asyncio's own."""
