@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, MutableSequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import anyio.abc
+import pytest
+import trio
 from anyio.streams.tls import TLSListener, TLSStream
 from attrs import define, field
 from scripted_server import Do, Pause, Step
@@ -59,7 +62,7 @@ class LoopServer:
         while len(body) < length:
             body += await stream.receive()
         request: dict[str, Any] = json.loads(body)
-        return str(request["messages"][-1]["parts"][0]["text"])
+        return str(request["messages"][-1]["parts"][0]["text"]) if "messages" in request else "password"
 
 
 @asynccontextmanager
@@ -89,3 +92,19 @@ async def loop_server(
         group.start_soon(listener.serve, serve_tunnel if tunnel else server.serve)
         yield server
         group.cancel_scope.cancel()
+
+
+class _Order(random.Random):
+    def __init__(self, *, oldest_first: bool) -> None:
+        super().__init__()
+        self._oldest_first = oldest_first
+
+    def shuffle(self, x: MutableSequence[Any]) -> None:
+        if self._oldest_first:  # trio takes them from the end
+            x.reverse()
+
+
+def take_turns(monkeypatch: pytest.MonkeyPatch, *, oldest_first: bool) -> None:
+    """Have trio run what can go on in the order of its age, which it shuffles otherwise."""
+    monkeypatch.setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # hypothesis sets it, too
+    monkeypatch.setattr(trio._core._run, "_r", _Order(oldest_first=oldest_first))
