@@ -337,27 +337,63 @@ def test_a_signal_at_the_prompt(sent: int, tmp_path: Path) -> None:
     assert [message.content for message in Conversation.load(tmp_path / "chat.json").messages[-2:]] == ["q", "one"]
 
 
-def test_a_signal_at_any_step(tmp_path: Path, cases: Cases) -> None:
-    """While the command imports, reads its arguments, connects, answers, saves, and ends."""
-    chosen = random.Random(3)
-    places = [("cli/__main__.py", "main", int(10 ** chosen.uniform(0.5, 5.8))) for _ in range(cases.choose(2, 80))]
-    places += [("storage.py", "write", step) for step in range(50, 250, cases.choose(200, 5))]
-    for place, sent in zip(places, itertools.cycle(cases.choose([signal.SIGINT], list(SIGNALS))), strict=False):
-        file = Path(tempfile.mkdtemp(dir=tmp_path), "chat.json")
-        with cases.case(place, sent), ScriptedServer(answer("one")) as server:
-            done = subprocess.run(
-                [*interrupted_command(*place, sent), *with_conversation(ASK, file)],
-                capture_output=True,
-                # An import that is interrupted drops its file unclosed, which only developers are told.
-                env=environment(AICHATFREE_BASE_URL=server.url, PYTHONWARNINGS="error,ignore::ResourceWarning"),
-                timeout=PATIENCE,
-                check=False,
-            )
-            ended = place[2] > 100_000 or place[1] == "write"  # perhaps
-            assert done.returncode in ((SIGNALS[sent], 0) if ended else (SIGNALS[sent],))
-            assert done.stderr == b""
-            found = Conversation.load(file)
+Function = tuple[str, str]  # how the name of its file ends, and its own
+MAIN, SAVE, END = ("cli/__main__.py", "main"), ("storage.py", "write"), ("cli/output.py", "settle_streams")
+
+
+def struck(folder: Path, function: Function, step: int, sent: int) -> tuple[int, bytes, list[tuple[int, str]]]:
+    """Ask, with a signal at that step, and return the exit code, stderr, and what `interrupted_command` tells."""
+    folder.mkdir()
+    told = folder.with_suffix(".told")
+    with ScriptedServer(answer("one")) as server:
+        # An import that is interrupted drops its file unclosed, which only developers are told.
+        warnings = "error,ignore:unclosed file:ResourceWarning"
+        done = subprocess.run(
+            [*interrupted_command(told, *function, step, sent), *with_conversation(ASK, folder / "c")],
+            capture_output=True,
+            env=environment(AICHATFREE_BASE_URL=server.url, PYTHONWARNINGS=warnings),
+            timeout=PATIENCE,
+            check=False,
+        )
+    lines = (line.partition(" ") for line in told.read_text().splitlines())
+    return done.returncode, done.stderr, [(int(number), place) for number, _, place in lines]
+
+
+@pytest.mark.parametrize(
+    "moment", ["it starts", "it saves", *(pytest.param(it, marks=pytest.mark.full) for it in ("it answers", "it ends"))]
+)
+def test_a_signal_at_any_step_while(moment: str, tmp_path: Path, cases: Cases) -> None:
+    folders = (tmp_path / str(number) for number in itertools.count())
+
+    def told_of(function: Function) -> list[tuple[int, str]]:
+        code, err, told = struck(next(folders), function, 0, signal.SIGINT)
+        assert (code, err) == (0, b"")
+        return told
+
+    draw = random.Random(3).uniform
+    steps: Iterable[int]
+    if moment == "it starts":
+        function, steps = MAIN, [int(10 ** draw(0.5, 5.4)) for _ in range(cases.choose(2, 50))]
+    elif moment == "it answers":  # two runs need not come to quite the same number
+        function, last = MAIN, told_of(MAIN)[-1][0]
+        steps = [last - int(10 ** draw(3, 5)) for _ in range(30)]
+    elif moment == "it saves":
+        function, told = SAVE, told_of(SAVE)
+        opened, synced = (next(it for it, where in told if f"of {name} " in where) for name in ("open", "fsync"))
+        steps = cases.choose([synced], range(opened - 5, told[-1][0] + 1))
+    else:
+        function, steps = END, range(1, told_of(END)[-1][0] + 1)
+    for step, sent in zip(steps, itertools.cycle(cases.choose([signal.SIGINT], list(SIGNALS))), strict=False):
+        folder = next(folders)
+        with cases.case(step, sent):
+            code, err, told = struck(folder, function, step, sent)
+            assert told[-1][0] == step  # else it was not sent
+            if b"Exception ignored" in err:  # Python shows what strikes in a finalizer or a callback, and goes on
+                assert (code, sent, err.count(b"KeyboardInterrupt")) == (0, signal.SIGINT, 1)
+            else:
+                assert (code, err) == (SIGNALS[sent], b"")
+            found = Conversation.load(folder / "c")
             assert found == OLD or [message.content for message in found.messages[-2:]] == ["q", "one"]
-            assert done.returncode or found != OLD
-            if sent == signal.SIGINT:
-                assert os.listdir(file.parent) == ["chat.json"]  # noqa: PTH208
+            # The others end the process where it is: what was to take the place of the old file may stay beside it.
+            left = [path.suffix for path in folder.iterdir() if path.name != "c"]
+            assert left == [] or (sent != signal.SIGINT and (left, found) == ([".tmp"], OLD))
