@@ -373,14 +373,14 @@ def test_a_signal_at_any_step_while(moment: str, tmp_path: Path, cases: Cases) -
     draw = random.Random(3).uniform
     steps: Iterable[int]
     if moment == "it starts":
-        function, steps = MAIN, [int(10 ** draw(0.5, 5.4)) for _ in range(cases.choose(2, 50))]
+        function, steps = MAIN, [int(10 ** draw(0.5, 5.4)) for _ in range(cases.choose(2, 40))]
     elif moment == "it answers":  # two runs need not come to quite the same number
         function, last = MAIN, told_of(MAIN)[-1][0]
-        steps = [last - int(10 ** draw(3, 5)) for _ in range(30)]
+        steps = [last - int(10 ** draw(3, 5)) for _ in range(20)]
     elif moment == "it saves":
         function, told = SAVE, told_of(SAVE)
         opened, synced = (next(it for it, where in told if f"of {name} " in where) for name in ("open", "fsync"))
-        steps = cases.choose([synced], range(opened - 5, told[-1][0] + 1))
+        steps = cases.choose([synced], range(opened - 5, told[-1][0] + 1, 2))
     else:
         function, steps = END, range(1, told_of(END)[-1][0] + 1)
     for step, sent in zip(steps, itertools.cycle(cases.choose([signal.SIGINT], list(SIGNALS))), strict=False):
