@@ -394,6 +394,7 @@ def test_a_signal_at_any_step_while(moment: str, tmp_path: Path, cases: Cases) -
                 assert (code, err) == (SIGNALS[sent], b"")
             found = Conversation.load(folder / "c")
             assert found == OLD or [message.content for message in found.messages[-2:]] == ["q", "one"]
+            assert code or found != OLD
             # The others end the process where it is: what was to take the place of the old file may stay beside it.
             left = [path.suffix for path in folder.iterdir() if path.name != "c"]
             assert left == [] or (sent != signal.SIGINT and (left, found) == ([".tmp"], OLD))
