@@ -309,9 +309,11 @@ class HttpxTransport:
             if wire.unfinished:
                 with contextlib.suppress(*_caught(self._library)):
                     wire.stream.close()
-            self.reclaim(wire)
         finally:
-            self.release(wire)
+            try:
+                self.reclaim(wire)
+            finally:
+                self.release(wire)
 
     def reclaim(self, wire: Wire) -> None:
         """Close what a request that was not read to its end has left in the pool."""
@@ -563,10 +565,12 @@ class AsyncHttpxTransport:
         """Close what a request that came to no response has left open."""
         try:
             with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
-                if wire.unfinished:
-                    with contextlib.suppress(*_caught(self._library)):
-                        await wire.stream.aclose()
-                await self.reclaim(wire)
+                try:
+                    if wire.unfinished:
+                        with contextlib.suppress(*_caught(self._library)):
+                            await wire.stream.aclose()
+                finally:
+                    await self.reclaim(wire)
         finally:
             self.release(wire)
 

@@ -23,8 +23,9 @@ from answering_server import Address, running, text_of
 from attrs import evolve, frozen
 from cases import Cases
 from exchanges import Ran, Scenario, ask, ask_async
+from fault_case import BEHIND_PROXY
 from faults import Fault, Place
-from faulty_network import Network, core_of, make_http_client
+from faulty_network import Network, backend_of, core_of, make_http_client
 from faulty_transport import AsyncFaultyTransport, FaultyTransport
 from runtimes import LIBRARIES
 from tls import authority, client_context
@@ -54,6 +55,7 @@ SCENARIOS = {
     "an answer": Scenario("good"),
     "an answer on a used connection": Scenario("good", reused=True),
     "an answer over TLS": Scenario("good", tls=True),
+    "an answer through a tunnel": Scenario("good", tls=True, tunnel=True),
     "an answer after an overload": Scenario("busy", retries=1),
     "an answer after a dead connection": Scenario("dropped", retries=1, reused=True),
     "an answer that ends by closing": Scenario("closed"),
@@ -87,10 +89,12 @@ def network_faults(core: ModuleType) -> list[Fault]:
     ]
 
 
-def ask_network(runtime: str, library: ModuleType, scenario: Scenario, url: str, fault: Fault | None) -> Ran:
+def ask_network(runtime: str, library: ModuleType, scenario: Scenario, server: Address, fault: Fault | None) -> Ran:
     network = Network(core_of(library), PIECE)
     question = f"{scenario.kind} {uuid.uuid4()}"
-    http = make_http_client(library, runtime, client_context(), network)
+    url = BEHIND_PROXY if scenario.tunnel else server.tls_url if scenario.tls else server.url
+    proxy = server.proxy if scenario.tunnel else None
+    http, network.pool = make_http_client(library, runtime, client_context(), backend_of(network, runtime), proxy=proxy)
     if runtime == "sync":
         with http, Client(url, http_client=http, **OPTIONS) as client:
             ran = ask(client, scenario, question, network, fault)
@@ -118,7 +122,7 @@ def judge_network(scenario: Scenario, fault: Fault, place: Place) -> Verdict:
     late = fault.name.endswith("Timeout")
     if place.call == "close" or place.status not in (None, 200):
         return Verdict()  # it is all said
-    if place.call in CONNECTING:
+    if place.call in CONNECTING or (scenario.tunnel and not place.secure):
         return Verdict(sdk.ConnectTimeoutError if late else sdk.ConnectError, retried=True)
     if late:
         return Verdict(sdk.IdleTimeoutError)
@@ -188,12 +192,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
 def test_the_network_fails_at_its_kth_call(
     runtime: str, library: ModuleType, scenario: Scenario, server: Address, cases: Cases
 ) -> None:
-    url = server.tls_url if scenario.tls else server.url
-    calls = ask_network(runtime, library, scenario, url, None).failing.calls
+    calls = ask_network(runtime, library, scenario, server, None).failing.calls
+    assert {"write", "read"} <= set(calls)
     every = list(each_fault(network_faults(core_of(library)), calls, runtime))
     for fault in every[:: cases.choose(37, 1)]:
         with cases.case(fault.name, calls[fault.at - 1], fault.at, fault.lasting):
-            ask_network(runtime, library, scenario, url, fault)
+            ask_network(runtime, library, scenario, server, fault)
 
 
 KINDS = {
@@ -237,14 +241,22 @@ def ask_transport(runtime: str, scenario: Scenario, fault: Fault | None) -> Ran:
     return ran
 
 
-@pytest.mark.parametrize("name", ["an answer", "an answer after an overload", "a refusal", "a password"])
+# To a transport's caller an answer on a used connection, over TLS or through a tunnel is like any other.
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(scenario, id=name)
+        for name, scenario in SCENARIOS.items()
+        if scenario == Scenario("good") or scenario.kind != "good"
+    ],
+)
 @every_runtime
-def test_a_transport_fails_at_its_kth_call(runtime: str, name: str, cases: Cases) -> None:
-    scenario = SCENARIOS[name]
+def test_a_transport_fails_at_its_kth_call(runtime: str, scenario: Scenario, cases: Cases) -> None:
     raised = {kind.name: partial(TransportFailure, kind, "injected") for kind in FailureKind}
     raised |= {name: partial(kind, "injected") for name, kind in FOREIGN.items()}
     faults = [Fault(name, frozenset({"open", "read", "close"}), make) for name, make in raised.items()]
     calls = ask_transport(runtime, scenario, None).failing.calls
+    assert {"open", "read", "close"} <= set(calls)
     every = list(each_fault(faults, calls, runtime))
     for fault in every[:: cases.choose(7, 1)]:
         with cases.case(fault.name, calls[fault.at - 1], fault.at, fault.lasting):

@@ -73,18 +73,27 @@ def respond(question: str, *, first: bool, fresh: bool) -> tuple[bytes, str]:
 
 
 class _Server:
-    def __init__(self) -> None:
+    def __init__(self, tunnel: ssl.SSLContext | None) -> None:
+        self._tunnel = tunnel
         self._asked: set[str] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Cancelled, where the server is stopped under a connection.
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError):
             fresh = True
+            if self._tunnel is not None:
+                await self._open_tunnel(reader, writer, self._tunnel)
             while await self._answer(reader, writer, fresh=fresh):
                 fresh = False
         writer.close()
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             await writer.wait_closed()
+
+    @staticmethod
+    async def _open_tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await writer.start_tls(context)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, fresh: bool) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
@@ -111,10 +120,12 @@ class Address:
     Attributes:
         url: its base URL.
         tls_url: the same over TLS, if it was given a certificate.
+        proxy: the URL of a proxy that has it, over TLS, behind every tunnel.
     """
 
     url: str
     tls_url: str
+    proxy: str
 
 
 @contextlib.contextmanager
@@ -136,15 +147,15 @@ def running(certificate: Path | None = None) -> Iterator[Address]:
 
 
 async def _main(certificate: str | None) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    server, context = _Server(), None
+    loop, stop, context = asyncio.get_running_loop(), asyncio.Event(), None
     if certificate is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate)
     urls = []
     async with contextlib.AsyncExitStack() as stack:
-        for scheme, tls in (("http", None), ("https", context)):
-            listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls, backlog=4096)
+        for scheme, tls, tunnel in (("http", None, None), ("https", context, None), ("http", None, context)):
+            serve = _Server(tunnel).serve
+            listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls, backlog=4096)
             stack.callback(listener.close)
             urls.append(f"{scheme}://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
         print(json.dumps(urls), flush=True)  # noqa: T201 - whoever started it reads this

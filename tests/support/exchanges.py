@@ -20,6 +20,7 @@ class Scenario:
         retries: how often it is sent again.
         reused: whether the connection has carried another request before.
         tls: whether it goes over TLS.
+        tunnel: whether that is through a proxy.
     """
 
     kind: str | None
@@ -27,6 +28,7 @@ class Scenario:
     retries: int = 0
     reused: bool = False
     tls: bool = False
+    tunnel: bool = False
 
 
 @define

@@ -34,11 +34,13 @@ class Place:
     Attributes:
         call: what was called.
         reused: whether the connection had carried an earlier request.
+        secure: whether it was under TLS by then.
         received: what had come of the response so far, head and body as HTTP has them.
     """
 
     call: str
     reused: bool
+    secure: bool
     received: bytes
 
     @property
@@ -81,7 +83,7 @@ class Failing:
         """What was opened and is not closed."""
         raise NotImplementedError
 
-    def called(self, call: str, *, reused: bool = False, received: bytes = b"") -> bool:
+    def called(self, call: str, *, reused: bool = False, secure: bool = False, received: bytes = b"") -> bool:
         """Raise what this call shall raise, and return whether it has failed without that."""
         if not self._armed:
             return False
@@ -89,7 +91,7 @@ class Failing:
         fault, number = self.fault, len(self.calls)
         if fault is None or call not in fault.calls or number < fault.at or (number > fault.at and not fault.lasting):
             return False
-        self.places.append(Place(call, reused, received))
+        self.places.append(Place(call, reused, secure, received))
         error = fault.make()
         if error is None:
             return True

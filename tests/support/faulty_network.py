@@ -7,6 +7,7 @@ does no I/O, and no backend's raises: it is not counted.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import ssl
 from types import ModuleType
@@ -24,7 +25,7 @@ class Network(Failing):
         core: httpcore or httpcore2.
         piece: how many bytes a read brings at most, so that there are many reads.
         sockets: every socket there was; held here, none is closed by the garbage collector.
-        pool: httpcore's pool.
+        pool: httpcore's pool, which shall be idle in the end.
     """
 
     core: ModuleType
@@ -41,8 +42,8 @@ class Network(Failing):
 class _Stream:
     """What blocking and async streams share."""
 
-    def __init__(self, network: Network, real: Any) -> None:
-        self.network, self.real = network, real
+    def __init__(self, network: Network, real: Any, *, secure: bool = False) -> None:
+        self.network, self.real, self.secure = network, real, secure
         self.received, self.reused, self.broken = b"", False, False
         network.sockets.append(real.get_extra_info("socket"))
 
@@ -51,7 +52,7 @@ class _Stream:
 
     def _called(self, call: str) -> bool:
         try:
-            ended = self.network.called(call, reused=self.reused, received=self.received)
+            ended = self.network.called(call, reused=self.reused, secure=self.secure, received=self.received)
         except BaseException:
             self.broken = True
             raise
@@ -67,10 +68,11 @@ class _Stream:
         self.received += data
         return data
 
-    def _writing(self) -> None:
+    def _writing(self, buffer: bytes) -> None:
         if self.received:
             self.received, self.reused = b"", True
-        self._called("write")
+        if buffer:  # h11 ends a body with a write of nothing, of which no backend makes a call
+            self._called("write")
         if self.broken:
             raise self.network.core.WriteError("the connection has failed before")
 
@@ -81,7 +83,7 @@ class _BlockingStream(_Stream):
         return self._read(self.real.read(size, timeout)) if size else b""
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._writing()
+        self._writing(buffer)
         self.real.write(buffer, timeout)
 
     def close(self) -> None:
@@ -94,7 +96,7 @@ class _BlockingStream(_Stream):
         except BaseException:
             self.real.close()  # as the real one does
             raise
-        return _BlockingStream(self.network, self.real.start_tls(*args, **options))
+        return _BlockingStream(self.network, self.real.start_tls(*args, **options), secure=True)
 
 
 class _AsyncStream(_Stream):
@@ -103,7 +105,7 @@ class _AsyncStream(_Stream):
         return self._read(await self.real.read(size, timeout)) if size else b""
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._writing()
+        self._writing(buffer)
         await self.real.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -116,7 +118,7 @@ class _AsyncStream(_Stream):
         except BaseException:
             await self.real.aclose()
             raise
-        return _AsyncStream(self.network, await self.real.start_tls(*args, **options))
+        return _AsyncStream(self.network, await self.real.start_tls(*args, **options), secure=True)
 
 
 class _BlockingBackend:
@@ -142,13 +144,24 @@ def core_of(library: ModuleType) -> ModuleType:
     return importlib.import_module({"httpx": "httpcore", "httpx2": "httpcore2"}[library.__name__])
 
 
-def make_http_client(library: ModuleType, runtime: str, context: ssl.SSLContext, network: Network) -> Any:
-    """Return a client of ``library`` for one connection at a time, which goes over ``network``."""
-    core, blocking = network.core, runtime == "sync"
+def backend_of(network: Network, runtime: str) -> Any:
+    """Return the backend of ``runtime`` that goes over ``network``."""
+    core = network.core
+    real = {"sync": core.SyncBackend, "asyncio": core.AnyIOBackend, "trio": core.TrioBackend}[runtime]()
+    return (_BlockingBackend if runtime == "sync" else _AsyncBackend)(network, real)
+
+
+def make_http_client(
+    library: ModuleType, runtime: str, context: ssl.SSLContext, backend: Any, *, proxy: str | None = None
+) -> tuple[Any, Any]:
+    """Return a client of ``library`` for one connection at a time, over httpcore's ``backend``; and its pool."""
+    core, blocking = core_of(library), runtime == "sync"
     transport = getattr(library, "HTTPTransport" if blocking else "AsyncHTTPTransport")(verify=context, trust_env=False)
     pool = core.ConnectionPool if blocking else core.AsyncConnectionPool
-    real = {"sync": core.SyncBackend, "asyncio": core.AnyIOBackend, "trio": core.TrioBackend}[runtime]()
-    backend = (_BlockingBackend if blocking else _AsyncBackend)(network, real)
+    assert isinstance(transport._pool, pool)  # under another name the real network would be used
+    if proxy is not None:
+        pool = functools.partial(core.HTTPProxy if blocking else core.AsyncHTTPProxy, proxy)
     # A pool takes a backend, but httpx has no argument for it.
-    network.pool = transport._pool = pool(ssl_context=context, max_connections=1, network_backend=backend)
-    return (library.Client if blocking else library.AsyncClient)(transport=transport, trust_env=False)
+    transport._pool = pool(ssl_context=context, max_connections=1, network_backend=backend)
+    client = (library.Client if blocking else library.AsyncClient)(transport=transport, trust_env=False)
+    return client, transport._pool
