@@ -26,14 +26,15 @@ import pytest
 from attrs import evolve
 from cases import Cases
 from clock_faults import PASS, RUN_OUT
-from fault_case import check
-from runtimes import RUNTIMES, Runtime
+from fault_case import check, check_chat
+from runtimes import RUNTIMES, Outcome, Runtime
 from scripted_server import END, Do, Pause, ScriptedServer, StartTLS, Step, answer, chunk, head, whole
 from server_faults import FOR_EVER, PATIENT, SOON, Fault
 from tls import server_context
+from virtual import AROUND, NEVER, URL, Clock
 
 import aichatfree_sdk as sdk
-from aichatfree_sdk import AsyncClient, Client, Message, RetryBudget, RetryPolicy, Settings, Timeout
+from aichatfree_sdk import AsyncClient, Client, Conversation, Message, RetryBudget, RetryPolicy, Settings, Timeout
 from aichatfree_sdk.core.actions import Fail, SendRequest, StartAttempt
 from aichatfree_sdk.core.exchange import Exchange, State
 from aichatfree_sdk.core.failure import FailureKind, TransportFailure
@@ -95,9 +96,10 @@ def test_an_answer_may_be_as_long_as_allowed_and_no_longer(runtime: Runtime, cas
         ]
         scripts = [framed(body_of(size), *way) for size, *way in tries]
         with cases.case(limit), ScriptedServer(*scripts) as server:
-            calls = [{"prompt": "q"}] * len(tries)
+            calls = [{"prompt": "q", "conversation": Conversation()} for _ in tries]
             outcomes = runtime.ask_all(server.url, calls, max_reply_bytes=limit, timeout=PATIENT)
-            for (size, *way), outcome in zip(tries, outcomes, strict=True):
+            for (size, *way), call, outcome in zip(tries, calls, outcomes, strict=True):
+                check_chat(outcome, **call)
                 text = body_of(size)[:limit].decode(errors="ignore")
                 expected = sdk.EmptyReplyError if size == 0 else sdk.InvalidReplyError if size > limit else None
                 assert outcome.text == text, (size, way)
@@ -123,7 +125,9 @@ def test_an_error_is_read_as_far_as_allowed_and_no_farther(runtime: Runtime, cas
         body = refusal_of(size)
         script = framed(body, framing, 10_000, status=401)
         with cases.case(framing, size), ScriptedServer(script, then=answer("next")) as server:
-            refused, following = runtime.ask_all(server.url, [{"prompt": "q"}] * 2, timeout=PATIENT)
+            call = {"prompt": "q", "conversation": Conversation()}
+            refused, following = runtime.ask_all(server.url, [call, {"prompt": "q"}], timeout=PATIENT)
+            check_chat(refused, **call)
             assert isinstance(refused.error, sdk.AuthenticationError)
             assert refused.error.body == body[:MAX_ERROR_BYTES]
             if size <= MAX_ERROR_BYTES:
@@ -135,23 +139,12 @@ def test_an_error_is_read_as_far_as_allowed_and_no_farther(runtime: Runtime, cas
 
 # Clocks, moved by hand.
 
-NEVER = Timeout(connect=None, first_text=None, idle=None, total=None)
 SHORTEST = 0.001  # what is left of a clock that has run out: a socket's timeout of 0 means something else
-# Each limit with what passes: a tick less, all of it, a tick more. All of it is exact in binary.
-AROUND = [(limit, off) for limit in (0.5, 1.0, 7.0, 120.0) for off in (-0.25, 0.0, 0.25)]
-BEGIN = 1000.0
-
-
-class Clock:
-    now = BEGIN
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def begin(timeout: Timeout, **retry: float) -> tuple[Exchange, Clock]:
     clock = Clock()
-    settings = Settings(base_url="http://chat.example", timeout=timeout, retry=RetryPolicy(**retry))  # type: ignore[arg-type]
+    settings = Settings(base_url=URL, timeout=timeout, retry=RetryPolicy(**retry))  # type: ignore[arg-type]
     exchange = Exchange(AnswerCall(settings, (Message("user", "q"),)), settings, RetryBudget(), clock)
     exchange.attempt_started(time_ms=0, jitter=0.5)
     return exchange, clock
@@ -176,6 +169,17 @@ def fail(exchange: Exchange, kind: FailureKind = FailureKind.TIMEOUT) -> type[Ex
     return type(exchange.action.error)
 
 
+def come(exchange: Exchange, clock: Clock, limits: Limits, data: bytes, *, after: float) -> str | type[Exception]:
+    """Have ``data`` come after so many seconds to one who waits as long as he may, and return the text or the error.
+
+    What comes in the very moment in which a wait ends is there, as on a socket.
+    """
+    longest = limits.wait()
+    assert longest is not None
+    clock.now += min(after, longest)
+    return fail(exchange) if after > longest else exchange.feed(data)
+
+
 @pytest.mark.parametrize("at", ["request", "head"])
 def test_the_first_text_clock_runs_out_at_its_limit(at: str, cases: Cases) -> None:
     for limit, off in AROUND:
@@ -189,6 +193,18 @@ def test_the_first_text_clock_runs_out_at_its_limit(at: str, cases: Cases) -> No
         elif at == "head":
             assert exchange.feed(b"a") == "a"
             assert limits.wait() == 500.0  # the clock has done its work
+
+
+def test_the_first_text_is_waited_for_until_its_clock_has_run_out(cases: Cases) -> None:
+    for (limit, off), data in itertools.product(AROUND, (b"b", b"\xd0")):
+        cases.count()
+        exchange, clock = begin(evolve(NEVER, first_text=limit, idle=500.0), max_retries=0)
+        limits = advance(exchange, "head")
+        assert come(exchange, clock, limits, b"", after=limit / 2) == ""
+        came = come(exchange, clock, limits, data, after=limit / 2 + off)
+        assert came == (sdk.FirstTextTimeoutError if off > 0 else data.decode(errors="ignore"))
+        # A piece of a character is no text: with it the clock has run out, not only its wait.
+        assert limits.expired is (off >= 0 and came != "b")
 
 
 @pytest.mark.parametrize("at", ["request", "head", "text"])
@@ -211,17 +227,24 @@ def test_the_total_clock_runs_out_at_its_limit(at: str, flooded: bool, cases: Ca
             assert fail(exchange) is sdk.TotalTimeoutError
 
 
-def test_the_idle_clock_begins_anew_with_each_wait_and_ends_no_later_than_the_call(cases: Cases) -> None:
+def test_the_idle_clock_begins_anew_with_each_wait(cases: Cases) -> None:
+    for limit, off in AROUND:
+        cases.count()
+        exchange, clock = begin(evolve(NEVER, idle=limit), max_retries=0)
+        limits = advance(exchange, "text")
+        for _ in range(3):
+            clock.now += 500.0  # whoever reads may take his time
+            assert come(exchange, clock, limits, b"b", after=limit) == "b"
+        assert come(exchange, clock, limits, b"b", after=limit + off) == ("b" if off <= 0 else sdk.IdleTimeoutError)
+
+
+def test_the_idle_clock_ends_no_later_than_the_call(cases: Cases) -> None:
     for limit, more in AROUND:
         cases.count()
         exchange, clock = begin(evolve(NEVER, idle=limit, total=1000.0), max_retries=0)
         limits = advance(exchange, "text")
-        for _ in range(3):
-            assert limits.wait() == limit
-            clock.now += limit
-            assert exchange.feed(b"b") == "b"
         left = limit + more
-        clock.now = BEGIN + 1000.0 - left
+        clock.now = Clock.now + 1000.0 - left
         assert limits.wait() == min(limit, left)
         clock.now += min(limit, left)
         assert fail(exchange) is (sdk.IdleTimeoutError if more > 0 else sdk.TotalTimeoutError)
@@ -234,7 +257,7 @@ def test_a_connection_is_waited_for_no_longer_than_the_call(kind: FailureKind, c
         exchange, clock = begin(evolve(NEVER, connect=limit, total=1000.0), max_retries=0)
         limits = advance(exchange, "request")
         left = limit + more
-        clock.now = BEGIN + 1000.0 - left
+        clock.now = Clock.now + 1000.0 - left
         assert limits.connect_wait() == min(limit, left)
         clock.now += min(limit, left)
         assert fail(exchange, kind) is (sdk.ConnectTimeoutError if more > 0 else sdk.TotalTimeoutError)
@@ -330,15 +353,17 @@ def ask_while_another_reads(runtime: Runtime, url: str, timeout: Timeout, *, rea
     After both of them that connection is free: whoever is next is answered.
     """
     options: dict[str, Any] = {"retry": RetryPolicy(max_retries=0), "max_connections": 1}
+    chat = Conversation()
     if runtime.name == "sync":
         with runtime.http(max_connections=1) as http, Client(url, http_client=http, **options) as client:
             with client.stream("a") as first:
                 reader = threading.Thread(target=first.drain if reads else first.__iter__)
                 reader.start()
                 with pytest.raises(sdk.AIChatFreeError) as caught:
-                    client.ask("b", timeout=timeout)
+                    client.ask("b", conversation=chat, timeout=timeout)
                 reader.join(20)
                 assert not reader.is_alive()
+            check_chat(Outcome(), "b", chat)
             assert client.ask("c").text == "late"
         return caught.value
 
@@ -352,7 +377,8 @@ def ask_while_another_reads(runtime: Runtime, url: str, timeout: Timeout, *, rea
                     if reads:
                         group.start_soon(first.drain)
                     with pytest.raises(sdk.AIChatFreeError) as caught:
-                        await client.ask("b", timeout=timeout)
+                        await client.ask("b", conversation=chat, timeout=timeout)
+                check_chat(Outcome(), "b", chat)
                 assert (await client.ask("c")).text == "late"
         return caught.value
 
@@ -384,8 +410,10 @@ def test_a_compressed_bomb_costs_less_than_8_mib(runtime: Runtime, cases: Cases)
     for encoding, status, script in bombs(cases.choose(16, 1024) * MEBIBYTE):
         expected = sdk.InvalidReplyError if status == 200 else sdk.ServerError
         with cases.case(encoding, status, "answer"), ScriptedServer(script, then=answer("next")) as server:
+            call = {"prompt": "q", "conversation": Conversation()}
             with memory_bounded():
-                bombed, following = runtime.ask_all(server.url, [{"prompt": "q"}] * 2)
+                bombed, following = runtime.ask_all(server.url, [call, {"prompt": "q"}])
+            check_chat(bombed, **call)
             assert type(bombed.error) is expected
             assert following.text == "next"
         with cases.case(encoding, status, "password"), ScriptedServer(script, then=answer("next")) as server:

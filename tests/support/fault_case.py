@@ -62,7 +62,6 @@ def check(fault: Fault, runtime: Runtime, reused: bool, secure: bool) -> None:
         *earlier, outcome, following = runtime.ask_all(url, calls(), pool=pool, retry=ONCE)
     assert [before.text for before in earlier] == ["earlier"] * reused
     _check_outcome(outcome, fault, chat, again=fault.retries + (reused and fault.stale))
-    assert not chat.busy
     assert following.error is None, following.error
     assert following.text == NEXT, following.text
     if reused:
@@ -81,11 +80,17 @@ def _check_outcome(outcome: Outcome, fault: Fault, chat: Conversation, *, again:
         assert mended or None in fault.errors, outcome
         assert outcome.text == outcome.reply.text == (NEXT if mended else fault.text), outcome
         assert outcome.reply.ended_by == ("chunked" if mended else fault.ended_by), outcome.reply.ended_by
-        assert [message.content for message in chat.messages] == [fault.prompt, outcome.text]
     else:
         assert not mended, outcome
         assert type(outcome.error) in fault.errors, outcome
         assert outcome.text == outcome.error.partial_text
         assert fault.text.startswith(outcome.text), outcome
         assert outcome.text == fault.text or not fault.exactly, outcome
-        assert chat.messages == ()
+    check_chat(outcome, fault.prompt, chat)
+
+
+def check_chat(outcome: Outcome, prompt: str, conversation: Conversation) -> None:
+    """Assert that a conversation that was new has all of the turn where there is a reply, and else nothing of it."""
+    assert not conversation.busy
+    expected = [] if outcome.reply is None else [prompt, outcome.reply.text]
+    assert [message.content for message in conversation.messages] == expected

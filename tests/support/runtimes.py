@@ -13,7 +13,7 @@ import pytest
 import tls
 from attrs import define, field
 
-from aichatfree_sdk import AIChatFreeError, AsyncClient, Client, Conversation, Reply
+from aichatfree_sdk import AIChatFreeError, AsyncClient, AsyncStream, Client, Conversation, Reply, Stream
 
 LIBRARIES = {"httpx": httpx, "httpx2": httpx2}
 
@@ -94,10 +94,15 @@ class Runtime:
     def ask(self, url: str, prompt: Any = "q", call: dict[str, Any] | None = None, **options: Any) -> Outcome:
         return self.ask_all(url, [{"prompt": prompt, **(call or {})}], **options)[0]
 
+    def _ask(self, client: Client, call: dict[str, Any]) -> Outcome:
+        return self.read(client.stream(call.pop("prompt"), **call))
+
+    async def _aask(self, client: AsyncClient, call: dict[str, Any]) -> Outcome:
+        return await self.aread(client.stream(call.pop("prompt"), **call))
+
     @staticmethod
-    def _ask(client: Client, call: dict[str, Any]) -> Outcome:
+    def read(stream: Stream) -> Outcome:
         outcome = Outcome()
-        stream = client.stream(call.pop("prompt"), **call)
         try:
             with stream:
                 for delta in stream:
@@ -108,9 +113,8 @@ class Runtime:
         return outcome
 
     @staticmethod
-    async def _aask(client: AsyncClient, call: dict[str, Any]) -> Outcome:
+    async def aread(stream: AsyncStream) -> Outcome:
         outcome = Outcome()
-        stream = client.stream(call.pop("prompt"), **call)
         try:
             async with stream:
                 async for delta in stream:

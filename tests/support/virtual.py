@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from aichatfree_sdk import Timeout
 from aichatfree_sdk.core.request import Request
 
 URL = "http://chat.example"
+NEVER = Timeout(connect=None, first_text=None, idle=None, total=None)
+# Each limit with what passes: a tick less, all of it, a tick more. All of it is exact in binary.
+AROUND = [(limit, off) for limit in (0.5, 1.0, 7.0, 120.0) for off in (-0.25, 0.0, 0.25)]
 
 
 class Clock:
