@@ -1,7 +1,7 @@
 """Many answers at once on one client: each arrives where it was asked for, every delta of it, and nowhere else.
 
-Each question is a nonce that the server repeats in every delta; each is asked in a conversation of its own and with a
-password of its own.
+Each question is a nonce that the server repeats in every delta; each is asked in a conversation of its own and, but for
+one test, with a password of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import hygiene
@@ -32,6 +32,7 @@ from aichatfree_sdk.server import ChatMessage
 from aichatfree_sdk.testing import LocalServer
 
 ROW = "concurrency"
+T = TypeVar("T", Client, AsyncClient)
 PATIENT = Timeout(connect=60, first_text=60, idle=60)  # nothing here waits for a clock, but there is a lot to do
 every_runtime = pytest.mark.parametrize("runtime", ["sync", "asyncio", "trio"])
 
@@ -161,9 +162,17 @@ def visit_blocking(client: Client, visit: Visit) -> None:
     visit.check(text, chat)
 
 
-def visit_all(runtime: str, max_connections: int, *rounds: tuple[LocalServer, list[Visit]]) -> None:
-    """Make the visits of a round at once, each with a password of its own; the rounds share one pool."""
-    options = {"max_connections": max_connections, "timeout": PATIENT}
+def visit_all(
+    runtime: str, max_connections: int, *rounds: tuple[LocalServer, list[Visit]], one_client: bool = False
+) -> None:
+    """Make the visits of a round at once; the rounds share one pool.
+
+    The visits share one client too, or have, for a password of its own each, a client on that pool each.
+    """
+    options = {"max_connections": max_connections, "timeout": PATIENT, "base_url": rounds[0][0].url}
+
+    def client_of(client: T, server: LocalServer, visit: Visit) -> T:
+        return client if one_client else client.with_options(base_url=server.url, password=visit.password)
 
     async def main() -> None:
         with anyio.fail_after(300):
@@ -171,20 +180,19 @@ def visit_all(runtime: str, max_connections: int, *rounds: tuple[LocalServer, li
                 for server, crowd in rounds:
                     async with anyio.create_task_group() as group:
                         for one in crowd:
-                            own = client.with_options(base_url=server.url, password=one.password)
-                            group.start_soon(visit, own, one)
+                            group.start_soon(visit, client_of(client, server, one), one)
 
     if runtime == "sync":
         with Client(**options) as client:
             for server, crowd in rounds:
-                owns = [client.with_options(base_url=server.url, password=one.password) for one in crowd]
+                owns = [client_of(client, server, one) for one in crowd]
                 with ThreadPoolExecutor(len(crowd)) as threads:
                     assert list(threads.map(visit_blocking, owns, crowd)) == [None] * len(crowd)
     else:
         hygiene.run(main, backend=runtime)
     for server, crowd in rounds:
         came = [(request["messages"][-1]["parts"][0]["text"], request["pass"]) for request in server.requests]
-        assert sorted(came) == sorted((one.nonce, one.password) for one in crowd)
+        assert sorted(came) == sorted((one.nonce, None if one_client else one.password) for one in crowd)
 
 
 @every_runtime
@@ -199,6 +207,16 @@ def test_every_answer_at_the_same_time(runtime: str, cases: Cases) -> None:
         visit_all(runtime, count, (server, visits(count)), (other, visits(count)))
     cases.count(count - 1)
     assert crowd.peak == again.peak == count
+
+
+@every_runtime
+def test_every_answer_at_the_same_time_on_one_client(runtime: str, cases: Cases) -> None:
+    count = cases.choose(30, 200) if runtime == "sync" else cases.choose(60, 1_000)
+    crowd = Crowd(count)
+    with cases.case(count), LocalServer(responder=crowd.answer) as server:
+        visit_all(runtime, count, (server, visits(count)), one_client=True)
+    cases.count(count - 1)
+    assert crowd.peak == count
 
 
 @every_runtime
