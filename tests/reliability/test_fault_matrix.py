@@ -14,8 +14,12 @@ ROW = "fault matrix"
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fault_wherever_it_can_be(kind: str, cases: Cases) -> None:
-    # The quick part leaves two of three out of those that take a clock's time.
-    faults = [fault for turn, fault in enumerate(KINDS[kind]) if cases.full or not fault.waits or turn % 3 == 0]
+    # The quick part takes one of three of those that take a clock's time, and one of nine of what a tunnel repeats.
+    faults = [
+        fault
+        for turn, fault in enumerate(KINDS[kind])
+        if cases.full or turn % 3 ** (fault.waits + 2 * is_repeated(fault)) == 0
+    ]
     for turn, fault in enumerate(faults, start=len(kind)):
         ways = [way for way in find_ways(fault) if not is_needless(fault, way)]
         for runtime, reused, secure in cases.choose(some(ways, turn, both=fault.stale), ways):
@@ -31,10 +35,14 @@ def some(ways: list[Way], turn: int, *, both: bool) -> list[Way]:
     return [group[turn * 5 % len(group)] for group in groups]  # 5 leads to all of 3, 6 or 12
 
 
+def is_repeated(fault: Fault) -> bool:
+    return fault.tunnel and fault.script is not None
+
+
 def is_needless(fault: Fault, way: Way) -> bool:
-    """Under TLS connections end otherwise, but clocks run as they do without, and httpx2 has httpx's code for it."""
+    """Under TLS connections end otherwise, and in a tunnel they begin so, but httpx2 has httpx's code for either."""
     runtime, _, secure = way
-    return secure and fault.secure is None and (fault.waits or runtime.library is not httpx)
+    return secure and runtime.library is not httpx and (fault.secure is None or is_repeated(fault))
 
 
 def test_there_are_as_many_kinds_as_were_promised() -> None:

@@ -28,7 +28,8 @@ class Do(enum.Enum):
     RESET = "reset the connection"
     HALF_CLOSE = "say that nothing more comes, and read on until the client hangs up"
     HOLD = "send nothing more until the client hangs up"
-    HALF_TLS = "answer a TLS hello with half of what belongs there"
+    HALF_TLS = "answer a TLS hello with half of what belongs there, which ends in a record"
+    FIRST_TLS = "answer a TLS hello with the first record of what belongs there"
     READ_CONNECT = "read a request for a tunnel"
 
 
@@ -58,9 +59,10 @@ class Raw:
 
 @frozen
 class StartTLS:
-    """Make it a TLS connection."""
+    """Make it a TLS connection; its bytes may go to the client one by one."""
 
     context: ssl.SSLContext
+    trickle: bool = False
 
 
 Step = bytes | Do | Pause | Take | Raw | StartTLS
@@ -164,7 +166,7 @@ class ScriptedServer:
             self._filler.close()
             self._socket.accept()[0].close()
         self._door = "open"
-        self._start(self._accept)
+        self.start(self._accept)
 
     def __exit__(self, *_: object) -> None:
         self.stopping.set()
@@ -179,7 +181,7 @@ class ScriptedServer:
         # A thread that is still there waits for a client that has not hung up: the client leaks a connection.
         assert not any(thread.is_alive() for thread in self._threads), "a connection was left open"
 
-    def _start(self, target: Any, *args: Any) -> None:
+    def start(self, target: Any, *args: Any) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -192,7 +194,7 @@ class ScriptedServer:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
-            self._start(_Connection(self, connection, self.connections).serve, next(self._greetings))
+            self.start(_Connection(self, connection, self.connections).serve, next(self._greetings))
 
     def wait_until_begun(self, scripts: int) -> None:
         """Wait until so many scripts have been begun."""
@@ -293,7 +295,8 @@ class _Connection:
             elif isinstance(step, Raw):
                 socket.socket.sendall(self._socket, step.data)
             elif isinstance(step, StartTLS):
-                self._socket = step.context.wrap_socket(self._socket, server_side=True)
+                below = self._trickled() if step.trickle else self._socket
+                self._socket = step.context.wrap_socket(below, server_side=True)
             elif isinstance(step, bytes):
                 self._socket.sendall(step)
             elif not self._do(step):
@@ -301,10 +304,18 @@ class _Connection:
         self._socket.settimeout(None)
         return True
 
+    def _trickled(self) -> socket.socket:
+        near, far = socket.socketpair()
+        self._server.start(_pass_on, self._socket, far, 65_536)
+        self._server.start(_pass_on, far, self._socket, 1)
+        return near
+
     def _do(self, step: Do) -> bool:
-        if step is Do.HALF_TLS:
+        if step in (Do.HALF_TLS, Do.FIRST_TLS):
             assert self._server.tls is not None
-            self._socket.sendall(tls.half_flight(self._socket.recv(65_536), self._server.tls))
+            flight = tls.flight(self._socket.recv(65_536), self._server.tls)
+            size = len(flight) // 2 if step is Do.HALF_TLS else 5 + int.from_bytes(flight[3:5], "big")
+            self._socket.sendall(flight[:size])
             return True
         if step is Do.READ_CONNECT:
             head = b""
@@ -323,3 +334,11 @@ class _Connection:
             while self._socket.recv(65_536):
                 pass
         return False
+
+
+def _pass_on(source: socket.socket, sink: socket.socket, size: int) -> None:
+    """Pass on what comes until there is no more, and say so: the two that are at it end each other."""
+    with source, contextlib.suppress(OSError):
+        while data := source.recv(size):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)

@@ -276,38 +276,64 @@ def _mends(fault: Fault) -> Fault:
     return evolve(fault, where=f"{fault.where}, once", errors=(None,), text=NEXT, greetings=fault.greetings[:1])
 
 
-def _handshake(*then: Step, **more: Any) -> list[Fault]:
+def _handshake(*then: Step, in_record: bool = True, **more: Any) -> list[Fault]:
+    """The same at each place of a TLS handshake; in a record, what is sent is only more of the record."""
     faults = [
         _connecting("TLS hello", [Take(), *then], **more),
-        _connecting("TLS handshake", [Do.HALF_TLS, *then], **more),
+        *([_connecting("TLS handshake, in a record", [Do.HALF_TLS, *then], **more)] if in_record else []),
+        _connecting("TLS handshake, between records", [Do.FIRST_TLS, *then], **more),
     ]
     return [*faults, *map(_mends, faults)]
+
+
+def _connects(where: str, *greeting: Step, **more: Any) -> Fault:
+    """No fault, only an unusual way to come to a connection."""
+    return Fault(where, None, text=NEXT, reusable=True, greetings=[list(greeting)], secure=True, **more)
 
 
 def _tunneled(fault: Fault) -> Fault:
     """The same behind a proxy."""
     greetings = [[*TUNNEL, *greeting] for greeting in fault.greetings]
-    return evolve(fault, where=f"{fault.where}, in a tunnel", greetings=greetings, tunnel=True)
+    return evolve(fault, where=f"{fault.where}, in a tunnel", greetings=greetings, secure=True, tunnel=True)
+
+
+def _no_proxy(door: Literal["closed", "full"], **more: Any) -> Fault:
+    return evolve(_connecting("connect", [], door=door, tunnel=True, **more), greetings=[])
 
 
 def _to_proxy(*then: Step, **more: Any) -> list[Fault]:
-    """What a proxy does instead of opening a tunnel."""
-    fault = _connecting("CONNECT", [Do.READ_CONNECT, *then], tunnel=True, **more)
+    """What a proxy does instead of opening a tunnel: at once, when it was asked, and in its answer."""
+    faults = [
+        _connecting("connect", list(then), tunnel=True, **more),
+        _connecting("CONNECT", [Do.READ_CONNECT, *then], tunnel=True, **more),
+        _connecting("answer to CONNECT", [Do.READ_CONNECT, b"HTTP/1.1 2", *then], tunnel=True, **more),
+    ]
+    return [*faults, *map(_mends, faults)]
+
+
+def _refused_tunnel(status: int) -> list[Fault]:
+    greeting = [Do.READ_CONNECT, *whole(status, "<html>no</html>"), Do.HOLD]
+    fault = _connecting("CONNECT", greeting, tunnel=True)
     return [fault, _mends(fault)]
 
 
-def _corrupt(at: Position, data: bytes) -> Fault:
-    error = sdk.StreamInterruptedError if "text" in at.phase else sdk.TransportError
-    script = [at.sent, A_WHILE, Raw(data), Do.HOLD]
-    return _bad(at.name, script, at.text, error, secure=True, stale=at.phase == "answer")
+def _corrupts(data: bytes) -> Callable[[Position], Fault]:
+    """What is no record of the connection's comes below TLS, behind what was sent."""
+
+    def make(at: Position) -> Fault:
+        error = sdk.StreamInterruptedError if "text" in at.phase else sdk.TransportError
+        stale = at.phase in ("request", "answer")
+        script = [*at.begun, A_WHILE, Raw(data), Do.HOLD]
+        return _bad(at.name, script, at.text, error, secure=True, stale=stale, prompt=at.prompt)
+
+    return make
 
 
 _NO_CONNECTION = evolve(PATIENT, connect=SOON)
 _NO_TEXT = evolve(PATIENT, first_text=SOON)
 _NO_MORE = evolve(PATIENT, idle=SOON)
 
-KINDS: dict[str, list[Fault]] = {
-    # At every position.
+_EVERYWHERE: dict[str, list[Fault]] = {
     "close": _everywhere(_ends(Do.CLOSE)),
     "cut": _everywhere(_ends(Do.CUT)),
     "reset": _everywhere(_ends(Do.RESET, secure=False)),
@@ -318,12 +344,34 @@ KINDS: dict[str, list[Fault]] = {
     "trickle": _everywhere(_goes_on(lambda at: [*[Take(4096)] * 50, Take(), *cut([at.rest])])),
     "garbage": _everywhere(_inserts(b"\xff\xfe\r\n")),
     "NUL": [_inserts(b"\0\r\n")(at) for at in POSITIONS if not at.is_text],
-    # No connection.
+    "corrupt TLS record": _everywhere(_corrupts(b"\xff" * 64)),
+    "alert that is not encrypted": _everywhere(_corrupts(ALERT)),
+}
+
+_TLS: dict[str, list[Fault]] = {
+    "handshake close": _handshake(Do.CLOSE),
+    "handshake half-close": _handshake(Do.HALF_CLOSE),
+    "handshake reset": _handshake(Do.RESET),
+    "handshake stall": _handshake(*FOR_EVER, error=sdk.ConnectTimeoutError, timeout=_NO_CONNECTION),
+    "handshake pause": [_connects("TLS hello", Take(), A_WHILE, StartTLS(server_context()))],
+    "handshake trickle": [_connects("TLS handshake, and all that follows", StartTLS(server_context(), trickle=True))],
+    "handshake garbage": _handshake(b"\xff" * 20_000, Do.HOLD),
+    "handshake alert": _handshake(ALERT, Do.HOLD, in_record=False),
+    "handshake in plain HTTP": _handshake(*whole(400, "This is an HTTPS port."), Do.HOLD, in_record=False),
+    "wrong authority": [_connecting("TLS handshake", [StartTLS(server_context(signed_by="stranger"))])],
+    "wrong host name": [_connecting("TLS handshake", [StartTLS(server_context(host="other.example"))])],
+    "expired certificate": [_connecting("TLS handshake", [StartTLS(server_context(expired=True))])],
+}
+
+KINDS: dict[str, list[Fault]] = {
+    **_EVERYWHERE,
+    # No connection. Under TLS that is the same, or, where there is one, what follows here at the TLS hello.
     "refused connection": [_connecting("connect", [], secure=False, door="closed")],
     "unanswered connection": [
         _connecting("connect", [], sdk.ConnectTimeoutError, secure=False, door="full", timeout=_NO_CONNECTION)
     ],
     "accept and close": [Fault("connect", None, (sdk.TransportError,), greetings=[[Do.CLOSE]], secure=False)],
+    "accept and half-close": [Fault("connect", None, (sdk.TransportError,), greetings=[[Do.HALF_CLOSE]], secure=False)],
     "accept and reset": [
         Fault("connect", None, (sdk.TransportError,), greetings=[[Do.RESET]], secure=False, may_retry=True)
     ],
@@ -333,27 +381,22 @@ KINDS: dict[str, list[Fault]] = {
     "speaks first": [
         Fault("connect", None, (sdk.InvalidReplyError,), greetings=[[b"SSH-2.0-X\r\n\r\n", Do.HOLD]], secure=False)
     ],
-    # TLS.
-    "handshake close": _handshake(Do.CLOSE),
-    "handshake reset": _handshake(Do.RESET),
-    "handshake stall": _handshake(*FOR_EVER, error=sdk.ConnectTimeoutError, timeout=_NO_CONNECTION),
-    "handshake garbage": _handshake(b"\xff" * 20_000, Do.HOLD),
-    "handshake alert": _handshake(ALERT, Do.HOLD)[::2],
-    "plain HTTP for TLS": _handshake(*whole(400, "This is an HTTPS port."), Do.HOLD)[::2],
-    "wrong authority": [_connecting("TLS handshake", [StartTLS(server_context(signed_by="stranger"))])],
-    "wrong host name": [_connecting("TLS handshake", [StartTLS(server_context(host="other.example"))])],
-    "expired certificate": [_connecting("TLS handshake", [StartTLS(server_context(expired=True))])],
-    "corrupt TLS record": [
-        _corrupt(at, (b"\xff" * 64, ALERT)[turn % 2]) for turn, at in enumerate(POSITIONS) if at.phase != "request"
-    ],
+    **_TLS,
     # A proxy.
+    "no proxy": [_no_proxy("closed"), _no_proxy("full", error=sdk.ConnectTimeoutError, timeout=_NO_CONNECTION)],
     "no tunnel": [
         *_to_proxy(Do.CLOSE),
+        *_to_proxy(Do.HALF_CLOSE),
         *_to_proxy(Do.RESET),
         *_to_proxy(*FOR_EVER, error=sdk.ConnectTimeoutError, timeout=_NO_CONNECTION),
-        *_to_proxy(b"HTTP/1.1 200", *FOR_EVER, error=sdk.ConnectTimeoutError, timeout=_NO_CONNECTION),
         *_to_proxy(b"SSH-2.0-X\r\n\r\n", Do.HOLD),
-        *[fault for status in (407, 502) for fault in _to_proxy(*whole(status, "<html>no</html>"), Do.HOLD)],
+        *_refused_tunnel(407),
+        *_refused_tunnel(502),
+    ],
+    "slow tunnel": [
+        _connects(
+            "CONNECT", Do.READ_CONNECT, A_WHILE, *cut(TUNNEL[1:]), A_WHILE, StartTLS(server_context()), tunnel=True
+        )
     ],
     # In the request's body.
     "early refusal": [
@@ -555,11 +598,10 @@ KINDS: dict[str, list[Fault]] = {
     ],
 }
 
-# Behind a proxy a connection is made in another way, from TLS on.
+# Behind a proxy a connection is made in another way, from TLS on, and ends and waits in another way, perhaps. What has
+# places of its own is not repeated there: a proxy hands on the bytes of a tunnel as they are.
 KINDS |= {
-    f"{kind}, in a tunnel": [
-        _tunneled(evolve(fault, secure=True)) for fault in KINDS[kind] if fault.secure is not False
-    ]
-    for kind in KINDS
-    if kind.startswith("handshake") or kind in ("wrong authority", "wrong host name", "cut")
+    f"{kind}, in a tunnel": [_tunneled(fault) for fault in faults]
+    for kind, faults in (_EVERYWHERE | _TLS).items()
+    if faults[0].secure is not False
 }
