@@ -601,7 +601,7 @@ KINDS: dict[str, list[Fault]] = {
 # Behind a proxy a connection is made in another way, from TLS on, and ends and waits in another way, perhaps. What has
 # places of its own is not repeated there: a proxy hands on the bytes of a tunnel as they are.
 KINDS |= {
-    f"{kind}, in a tunnel": [_tunneled(fault) for fault in faults]
+    kind: [*faults, *map(_tunneled, faults)]
     for kind, faults in (_EVERYWHERE | _TLS).items()
     if faults[0].secure is not False
 }
