@@ -1,7 +1,7 @@
 """What the rows of the reliability report share: how many cases a run makes, and the check after each of them.
 
-Without an option a quick part of each row runs, with the other tests. ``--full`` runs all of it, and ``--report FILE``
-writes what was measured into that page; ``nox -s torture`` gives both.
+Without an option a quick part of each row runs, with the other tests. ``--full`` runs all of it, ``--row NAME`` only
+that row, and ``--report FILE`` writes what was measured into that page, beside the other rows; see ``nox -s torture``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _RUN: pytest.StashKey[Cases] = pytest.StashKey()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run all cases of every row, not the quick part")
-    parser.addoption("--report", metavar="FILE", help="write the table of what was measured into this page")
+    parser.addoption("--row", action="append", metavar="NAME", help="run this row of the report only")
+    parser.addoption("--report", metavar="FILE", help="with --full: write what was measured into this page")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,10 +32,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("full", default=False):
-        return
-    left = [item for item in items if item.get_closest_marker("full") is None]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(left)])
+    full, rows = config.getoption("full", default=False), config.getoption("row", default=None)
+
+    def is_wanted(item: pytest.Item) -> bool:
+        return (full or item.get_closest_marker("full") is None) and (not rows or _row_of(item) in rows)
+
+    left = [item for item in items if is_wanted(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
     items[:] = left
 
 
@@ -74,13 +78,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+def _row_of(item: pytest.Item) -> str | None:
+    return getattr(getattr(item, "module", None), "ROW", None)
+
+
 def _row(item: pytest.Item) -> Row:
-    name = item.module.ROW  # type: ignore[attr-defined]
+    name = _row_of(item)
+    assert name is not None, "a test of no row of the report"
     return item.config.stash[_ROWS].setdefault(name, Row(name))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    page = session.config.getoption("report", default=None)
+    page = session.config.getoption("full") and session.config.getoption("report")
     # What was interrupted, or not collected, was not measured.
     if page and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         write_report(Path(page), list(session.config.stash[_ROWS].values()))

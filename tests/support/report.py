@@ -41,17 +41,15 @@ def machine() -> str:
     )
 
 
-def table(rows: list[Row]) -> str:
-    """Return the rows as a table of Markdown."""
-    lines = ["| area | cases run | tests failed | seconds |", "|---|--:|--:|--:|"]
-    lines += [f"| {row.name} | {row.run:,} | {len(row.failed):,} | {row.seconds:,.0f} |" for row in rows]
-    return "\n".join(lines)
-
-
 def write_report(page: Path, rows: list[Row]) -> None:
-    """Put the table, the day and the machine between the two marks of ``page``."""
+    """Put the rows between the two marks of ``page``; those of other runs stay if they were made on the same."""
     before, _, rest = page.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    today = datetime.datetime.now(tz=datetime.UTC).date()
-    measured = f"{BEGIN}\n\nMeasured on {today}: {machine()}.\n\n{table(rows)}\n\n{END}"
-    page.write_text(before + measured + after, "utf-8")
+    measured, _, after = rest.partition(END)
+    made_on, today = f"Measured on {machine()}.", datetime.datetime.now(tz=datetime.UTC).date()
+    earlier = measured.splitlines() if made_on in measured else []
+    lines = {line.split("|")[1].strip(): line for line in earlier if line.startswith("| ")}
+    lines.pop("area", None)
+    for row in rows:
+        lines[row.name] = f"| {row.name} | {today} | {row.run:,} | {len(row.failed):,} | {row.seconds:,.0f} |"
+    table = ["| area | day | cases run | tests failed | seconds |", "|---|---|--:|--:|--:|", *lines.values()]
+    page.write_text("\n".join([before + BEGIN, "", made_on, "", *table, "", END + after]), "utf-8")
