@@ -89,7 +89,8 @@ def _row(item: pytest.Item) -> Row:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    page = session.config.getoption("full") and session.config.getoption("report")
+    config = session.config
+    page = config.getoption("full", default=False) and config.getoption("report", default=None)
     # What was interrupted, or not collected, was not measured.
     if page and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        write_report(Path(page), list(session.config.stash[_ROWS].values()))
+        write_report(Path(page), list(config.stash[_ROWS].values()))
