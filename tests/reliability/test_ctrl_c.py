@@ -182,7 +182,7 @@ def test_a_ctrl_c_at_every_step_of_giving_back_what_a_dropped_stream_has(
         with cases.case(step), said, Client(server.url, **ONCE) as client:
             dropping = Dropping(client, [client.stream("held")])
             assert next(dropping.streams[0])
-            interruption = Interruption("transports/httpx.py", function, step, signal.SIGINT)
+            interruption = Interruption("transports/httpx/blocking.py", function, step, signal.SIGINT)
             strike(interruption, dropping.live)
             assert client.ask("good after").text == text_of("good after"), interruption.where
         if not interruption.where:

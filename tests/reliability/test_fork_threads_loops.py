@@ -39,10 +39,9 @@ from aichatfree_sdk import AsyncClient, Client, Conversation, Message, RetryPoli
 from aichatfree_sdk.core.failure import FailureKind
 from aichatfree_sdk.core.limits import Limits
 from aichatfree_sdk.testing import LocalServer
-from aichatfree_sdk.transports import slots
 from aichatfree_sdk.transports.base import Request, TransportFailure
-from aichatfree_sdk.transports.httpx import AsyncHttpxTransport
-from aichatfree_sdk.transports.wire import Wire
+from aichatfree_sdk.transports.httpx import AsyncHttpxTransport, slots
+from aichatfree_sdk.transports.httpx.wire import Wire
 
 ROW = "fork, threads, loops"
 TLS = ssl.create_default_context()

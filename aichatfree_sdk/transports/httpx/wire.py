@@ -10,7 +10,6 @@ the network cut from a whole one: httpx hands both over alike.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
@@ -22,11 +21,10 @@ from typing import Any
 import anyio
 from attrs import define, field
 
-from ..cancellation import apart
-from ..core.decoder import Cut
-from ..core.failure import FailureKind, TransportFailure
-from ..core.limits import Limits
-from ..forking import in_every_child
+from ...core.decoder import Cut
+from ...core.failure import FailureKind, TransportFailure
+from ...core.limits import Limits
+from ...forking import in_every_child
 
 # How much is sent between two looks at the clock: one send of the operating system's, whose timeout httpx renews.
 _PIECE = 65_536
@@ -231,25 +229,6 @@ class Tap:
     def read_for(self, wire: Wire, max_bytes: int) -> Any:
         """Read for a request, as long as its limits allow."""
         wire.raw = self.read(max_bytes, wire.wait())
-        wire.reads += 1
-        wire.received = wire.received or bool(wire.raw)
-        return wire.raw
-
-
-@define(eq=False, repr=False)
-class AsyncTap(Tap):
-    """Stands in for the ``read`` of an async network stream."""
-
-    async def read_for(self, wire: Wire, max_bytes: int) -> Any:
-        """Read for a request, as long as its limits allow."""
-        try:
-            wire.raw = await self.read(max_bytes, wire.wait())
-        except asyncio.CancelledError:
-            # What httpcore does on its way up from here is lost if a second one strikes; so it finds it done.
-            give_up = wire.give_up()
-            if give_up is not None:
-                await apart(give_up)
-            raise
         wire.reads += 1
         wire.received = wire.received or bool(wire.raw)
         return wire.raw

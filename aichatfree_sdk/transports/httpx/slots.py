@@ -12,7 +12,7 @@ import sys
 import threading
 from time import monotonic
 
-from ..core.failure import FailureKind, TransportFailure
+from ...core.failure import FailureKind, TransportFailure
 from .wire import Wire
 
 # Seconds after which a thread looks again by itself: until a wait is over, Python may not see a Ctrl-C.
