@@ -57,7 +57,7 @@ class AsyncStream(BaseStream):
                 await self._wind_up()
             while not self._ended:
                 exchange = self._exchange or self._begin()
-                text = await self._read() if exchange.reading else await self._step()
+                text = await self._read(exchange) if exchange.reading else await self._step(exchange)
                 if text:
                     return text
         except BaseException:
@@ -78,6 +78,8 @@ class AsyncStream(BaseStream):
 
         Once it returns, the connection and the conversation are free.
         """
+        if self._reply is not None:  # it has ended, and nothing is open
+            return
         self._closing = True
         if not self._reading:
             await self._wind_up()
@@ -87,8 +89,7 @@ class AsyncStream(BaseStream):
         await apart(self._close_response)  # wakes the reader, which does the rest
         await self._reader_left.wait()
 
-    async def _read(self) -> str:
-        exchange = self._begin()
+    async def _read(self, exchange: Exchange) -> str:
         assert self._chunks is not None  # noqa: S101 - the exchange reads what the transport has opened
         try:
             async for chunk in self._chunks:
@@ -108,23 +109,23 @@ class AsyncStream(BaseStream):
             exchange.abandon()
         return ""
 
-    async def _step(self) -> str:
-        exchange = self._begin()
+    async def _step(self, exchange: Exchange) -> str:
         if self._closing:
             exchange.abandon()
         action = exchange.action
         if isinstance(action, StartAttempt):
-            await self._start(exchange, action)
+            self._log_attempt(action)
+            if action.delay:
+                with anyio.CancelScope() as self._scope:
+                    await anyio.sleep(action.delay)
+            exchange.attempt_started(time_ms=time.time_ns() // 1_000_000, jitter=random.random())  # noqa: S311
         elif isinstance(action, SendRequest):
-            self._scope = anyio.CancelScope()
-            await apart(lambda: self._send(exchange, action), self._scope)
-            # Too late for the scope, and too early to close a response: nothing would wake a read. Nor would who enters
-            # be told, if this was asked before its task resumes.
-            if self._closing:
+            await self._send(exchange, action)
+            if self._closing:  # too late for the scope, and too early to close a response: nothing would wake a read
                 exchange.abandon()
         elif isinstance(action, CloseResponse):
             try:
-                await apart(self._close_response)
+                await self._close_response()
             finally:
                 exchange.closed()
         elif isinstance(action, Finish):
@@ -134,18 +135,10 @@ class AsyncStream(BaseStream):
             raise action.error
         return ""
 
-    async def _start(self, exchange: Exchange, action: StartAttempt) -> None:
-        self._log_attempt(action)
-        with anyio.CancelScope() as self._scope:
-            if action.delay:
-                await anyio.sleep(action.delay)
-            exchange.attempt_started(time_ms=time.time_ns() // 1_000_000, jitter=random.random())  # noqa: S311
-
     async def _send(self, exchange: Exchange, action: SendRequest) -> None:
-        assert self._scope is not None  # noqa: S101 - made by the only caller
         self._log_request(action.request)
         try:
-            with self._scope:
+            with anyio.CancelScope() as self._scope:
                 self._response = await self._transport.open(action.request, action.limits)
                 self._log_response(self._response.head)
                 self._chunks = self._response.chunks
@@ -166,7 +159,7 @@ class AsyncStream(BaseStream):
                     self._exchange.abandon()
                     while not self._ended:
                         with contextlib.suppress(AIChatFreeError):
-                            await self._step()
+                            await self._step(self._exchange)
                     await self._close_response()  # a cancellation may have struck before the exchange knew of it
             finally:
                 self._interrupt()
@@ -180,11 +173,11 @@ class AsyncStream(BaseStream):
         self._check_sole_reader()
         self._reading = True
         try:
-            while not (self._ended or self._begin().answering):
-                if self._begin().reading:
-                    await self._read()
+            while not (self._ended or (exchange := self._begin()).answering):
+                if exchange.reading:
+                    await self._read(exchange)
                 else:
-                    await self._step()
+                    await self._step(exchange)
         except BaseException:
             await self._wind_up()
             raise
@@ -241,6 +234,7 @@ class AsyncClient(BaseClient[AsyncTransport]):
         timeout: Timeout | float | None = None,
         retry: RetryPolicy | None = None,
         headers: Mapping[str, str] | None = None,
+        keep_text: bool = True,
     ) -> AsyncStream:
         """Return the answer to ``prompt`` as an `AsyncStream`; arguments and errors are those of `Client.stream`.
 
@@ -249,7 +243,7 @@ class AsyncClient(BaseClient[AsyncTransport]):
             ...     async for delta in stream:
             ...         print(delta, end="")
         """
-        work = self._answer_work(prompt, conversation, model, timeout, retry, headers)
+        work = self._answer_work(prompt, conversation, model, timeout, retry, headers, keep_text=keep_text)
         return AsyncStream(self, self._transport, work)
 
     async def ask(

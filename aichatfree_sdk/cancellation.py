@@ -17,13 +17,10 @@ import anyio
 T = TypeVar("T")
 
 
-async def apart(call: Callable[[], Coroutine[Any, Any, T]], scope: anyio.CancelScope | None = None) -> T:
-    """Await ``call()``, on asyncio in a task of its own, and let nothing but ``scope`` keep it from its end.
+async def apart(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Await ``call()``, on asyncio in a task of its own, and let it come to its end before a cancellation goes on.
 
-    Args:
-        call: what is to be done.
-        scope: a scope that the call enters; it is cancelled when the caller's task is. None lets the call come to its
-            end before the cancellation goes on; it is begun again where every task was cancelled, as at a loop's end.
+    Where every task was cancelled, as at a loop's end, it is begun again.
     """
     if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
         return await call()
@@ -31,14 +28,12 @@ async def apart(call: Callable[[], Coroutine[Any, Any, T]], scope: anyio.CancelS
     try:
         await asyncio.wait([task])
     except asyncio.CancelledError:
-        if scope is not None:
-            scope.cancel()
         with anyio.CancelScope(shield=True):
-            while not task.done() or (task.cancelled() and scope is None):
+            while not task.done() or task.cancelled():
                 task = asyncio.create_task(call()) if task.done() else task
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # the cancellation goes first; without this look, asyncio would complain
         raise
-    return task.result() if not task.cancelled() or scope is not None else await apart(call)
+    return task.result() if not task.cancelled() else await apart(call)

@@ -56,7 +56,7 @@ class Stream(BaseStream):
                 self._wind_up()
             while not self._ended:
                 exchange = self._exchange or self._begin()
-                text = self._read() if exchange.reading else self._step()
+                text = self._read(exchange) if exchange.reading else self._step(exchange)
                 if text:
                     return text
         except BaseException:
@@ -79,6 +79,8 @@ class Stream(BaseStream):
         """
         # The reader sets _reading and then looks at _closing; this sets _closing and then looks at _reading. So at
         # least one of the two sees the other, and the reader, if there is one, does the work.
+        if self._reply is not None:  # it has ended, and nothing is open
+            return
         self._closing = True
         if not self._reading:
             self._wind_up()
@@ -89,8 +91,7 @@ class Stream(BaseStream):
         if self._response is not None:
             self._response.close()
 
-    def _read(self) -> str:
-        exchange = self._begin()
+    def _read(self, exchange: Exchange) -> str:
         try:
             # Closed before there was anything to read: nothing would wake a read that begins now.
             for chunk in () if self._closing else self._chunks:
@@ -110,8 +111,7 @@ class Stream(BaseStream):
             exchange.abandon()
         return ""
 
-    def _step(self) -> str:
-        exchange = self._begin()
+    def _step(self, exchange: Exchange) -> str:
         if self._closing:
             exchange.abandon()
         action = exchange.action
@@ -163,7 +163,7 @@ class Stream(BaseStream):
                     self._exchange.abandon()
                     while not self._ended:
                         with contextlib.suppress(AIChatFreeError):
-                            self._step()
+                            self._step(self._exchange)
                     self._close_response()  # a Ctrl-C may have struck before the exchange knew of it
             finally:
                 self._interrupt()
@@ -177,11 +177,11 @@ class Stream(BaseStream):
         self._check_sole_reader()
         self._reading = True
         try:
-            while not (self._ended or self._begin().answering):
-                if self._begin().reading:
-                    self._read()
+            while not (self._ended or (exchange := self._begin()).answering):
+                if exchange.reading:
+                    self._read(exchange)
                 else:
-                    self._step()
+                    self._step(exchange)
         except BaseException:
             self._wind_up()
             raise
@@ -244,6 +244,7 @@ class Client(BaseClient[Transport]):
         timeout: Timeout | float | None = None,
         retry: RetryPolicy | None = None,
         headers: Mapping[str, str] | None = None,
+        keep_text: bool = True,
     ) -> Stream:
         """Return the answer to ``prompt`` as a `Stream` of str deltas; nothing is sent until it is entered or read.
 
@@ -254,6 +255,8 @@ class Client(BaseClient[Transport]):
             timeout: a `Timeout`, or a number of seconds for the whole call; None keeps the client's.
             retry: None keeps the client's.
             headers: headers for this call; they beat the client's.
+            keep_text: False keeps nothing of the answer, however long: ``text``, the reply's ``text`` and an error's
+                ``partial_text`` stay empty. Not with a conversation, which keeps it.
 
         Raises:
             InvalidArgumentError: an argument cannot be sent.
@@ -266,7 +269,7 @@ class Client(BaseClient[Transport]):
             >>> for delta in Client().stream("Hello"):
             ...     print(delta, end="")
         """
-        work = self._answer_work(prompt, conversation, model, timeout, retry, headers)
+        work = self._answer_work(prompt, conversation, model, timeout, retry, headers, keep_text=keep_text)
         return Stream(self, self._transport, work)
 
     def ask(

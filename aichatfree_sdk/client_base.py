@@ -136,6 +136,8 @@ class BaseClient(Generic[_TransportT]):
         timeout: Timeout | float | None,
         retry: RetryPolicy | None,
         headers: Mapping[str, str] | None,
+        *,
+        keep_text: bool = True,
     ) -> AnswerWork:
         self._check_open()
         question = to_messages("prompt", prompt)
@@ -144,6 +146,8 @@ class BaseClient(Generic[_TransportT]):
             conversation = Conversation()
         elif not isinstance(conversation, Conversation):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidArgumentError("conversation", f"must be a Conversation, not {type(conversation).__name__}")
+        elif not keep_text:
+            raise InvalidArgumentError("keep_text", "cannot be False where a conversation is to keep the answer")
         if model is not None and model != self._settings.model:
             raise UnsupportedModelError(
                 "model",
@@ -153,7 +157,7 @@ class BaseClient(Generic[_TransportT]):
         settings = self._settings
         if timeout is not None or retry is not None:
             settings = settings.change(timeout=timeout, retry=retry)
-        return AnswerWork(settings, self._budget, conversation, question, to_headers(headers))
+        return AnswerWork(settings, self._budget, conversation, question, to_headers(headers), keep_text=keep_text)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._settings.base_url}{', closed' if self.closed else ''}>"
@@ -176,7 +180,7 @@ class BaseStream:
 
     @property
     def text(self) -> str:
-        """The text that has come so far."""
+        """The text that has come so far; ``""`` with ``keep_text=False``."""
         return "" if self._exchange is None else self._exchange.text
 
     @property
@@ -204,7 +208,7 @@ class BaseStream:
         self._work.commit(reply)
         self._reply = reply
         self._ended = True
-        _logger.debug("answer complete: %d characters, ended by %s", len(reply.text), reply.ended_by)
+        _logger.debug("answer complete: %d characters kept, ended by %s", len(reply.text), reply.ended_by)
 
     def _fail(self, error: AIChatFreeError) -> None:
         self._work.interrupt(self.text)

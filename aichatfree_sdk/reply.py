@@ -29,7 +29,7 @@ class Reply:
     """A finished answer.
 
     Attributes:
-        text: the whole answer.
+        text: the whole answer; ``""`` of a stream with ``keep_text=False``.
         timing: when it came.
         ended_by: how the server marked the end. ``"chunked"`` and ``"length"`` are proof that all of the HTTP body
             came; ``"close"`` (the connection was closed and nothing said how long the body is) cannot tell an end
@@ -48,5 +48,5 @@ class Reply:
 
     @property
     def message(self) -> Message:
-        """The answer as a message of the assistant."""
+        """The answer as a message of the assistant; raises InvalidArgumentError where its text was not kept."""
         return Message("assistant", self.text)

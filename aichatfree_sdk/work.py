@@ -41,21 +41,28 @@ class AnswerWork:
         conversation: Conversation,
         question: tuple[Message, ...],
         headers: Headers,
+        *,
+        keep_text: bool = True,
     ) -> None:
         self._settings = settings
         self._budget = budget
         self._turn = conversation.prepare(question)
         self._headers = headers
+        self._keep_text = keep_text
 
     def begin(self) -> Exchange:
         """Claim the conversation; raises ConversationBusyError."""
         conversation = self._turn.conversation
         messages = fold(self._turn.begin(), conversation.system, conversation.max_messages)
-        return Exchange(AnswerCall(self._settings, messages, self._headers), self._settings, self._budget, monotonic)
+        call = AnswerCall(self._settings, messages, self._headers)
+        return Exchange(call, self._settings, self._budget, monotonic, keep_text=self._keep_text)
 
     def commit(self, reply: Reply) -> None:
         """Add question and answer to the conversation."""
-        self._turn.commit(reply.message)
+        if self._keep_text:
+            self._turn.commit(reply.message)
+        else:  # of a conversation that nobody has
+            self._turn.interrupt("")
 
     def interrupt(self, partial_text: str) -> None:
         """Free the conversation, as its ``on_interrupt`` says."""

@@ -54,7 +54,8 @@ class Decoder:
         self._trailer = (failure_trailer or "").encode()
         self._held: list[bytes] = []
         self._goes_on = False  # the last piece was a Cut
-        self._decode = codecs.getincrementaldecoder("utf-8")("strict").decode
+        self._watching = False  # something is held, or goes on
+        self._unfinished = b""  # the beginning of a character
 
     def feed(self, chunk: bytes) -> str:
         """Return the text that ``chunk`` completes, which may be none.
@@ -65,8 +66,9 @@ class Decoder:
         self.size += len(chunk)
         if self.size > self._max_bytes:
             self._reject_rest(chunk)
-        if self._held or self._goes_on or isinstance(chunk, Cut) or self._trailer.startswith(chunk):
+        if self._watching or isinstance(chunk, Cut) or self._trailer.startswith(chunk):
             chunk = self._hold(chunk)
+            self._watching = self._goes_on or bool(self._held)
         return self._to_text(chunk)
 
     def finish(self) -> tuple[str, bool]:
@@ -79,20 +81,21 @@ class Decoder:
         if held and held == self._trailer:
             return "", True
         text = self._to_text(held)
-        try:
-            self._decode(b"", final=True)
-        except UnicodeDecodeError:
-            raise UndecodableError("ends inside a UTF-8 character", text) from None
+        if self._unfinished:
+            raise UndecodableError("ends inside a UTF-8 character", text)
         return text, False
 
     def _to_text(self, data: bytes) -> str:
+        if self._unfinished:
+            data = self._unfinished + data
         try:
-            return self._decode(data)
+            # What codecs.getincrementaldecoder() gives does the same in Python, at twice the price of all else here.
+            text, used = codecs.utf_8_decode(data, "strict", False)
         except UnicodeDecodeError as error:
-            # error.object is what the decoder had kept of the last chunk and this one; before error.start it is valid.
-            bad = error.object[error.start]
-            text = error.object[: error.start].decode()
+            bad, text = data[error.start], data[: error.start].decode()
             raise UndecodableError(f"is not UTF-8: byte {bad:#04x} ({error.reason})", text) from None
+        self._unfinished = data[used:]
+        return text
 
     def _hold(self, piece: bytes) -> bytes:
         """Take ``piece`` in, and return what is now known to be text."""

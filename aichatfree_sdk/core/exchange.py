@@ -106,9 +106,18 @@ class Exchange:
         settings: where, how patiently, how often.
         budget: the retries that the client has left.
         clock: a monotonic clock, seconds; it is read when something happens, and per chunk only under a total deadline.
+        keep_text: whether the text that is handed on is kept, too.
     """
 
-    def __init__(self, call: Call, settings: Settings, budget: RetryBudget, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        call: Call,
+        settings: Settings,
+        budget: RetryBudget,
+        clock: Callable[[], float],
+        *,
+        keep_text: bool = True,
+    ) -> None:
         self.reading = False  # True while chunks are wanted: all that the hot loop of a driver has to look at
         self._call = call
         self._settings = settings
@@ -121,7 +130,8 @@ class Exchange:
         self._attempt: _Attempt | None = None
         self._head: ResponseHead | None = None
         self._decoder = self._new_decoder()
-        self._texts: list[str] = []
+        self._kept = bytearray()  # UTF-8; in a list of str each delta would take 50 bytes besides its text
+        self._keep_text = keep_text
         self._error_body = bytearray()
         self._first_text_at: float | None = None
         self._outcome: Reply | AIChatFreeError | None = None
@@ -141,8 +151,8 @@ class Exchange:
 
     @property
     def text(self) -> str:
-        """The text handed on so far."""
-        return "".join(self._texts)
+        """The text handed on so far, where it is kept."""
+        return self._kept.decode()
 
     @property
     def action(self) -> Action:
@@ -223,7 +233,7 @@ class Exchange:
             self._hand_on(text)
         if failed:
             self._settle(Event.ENDED, self._server_failed())
-        elif not self._texts:
+        elif not self._has_text:
             self._settle(
                 Event.ENDED, EmptyReplyError(f"{self._base_url} answered with nothing: rephrase the question, or retry")
             )
@@ -300,7 +310,11 @@ class Exchange:
 
     def _plan_retry(self, error: AIChatFreeError, failure: TransportFailure | None) -> float | None:
         policy = self._settings.retry
-        if self._texts or self._attempt is None or not policy.covers(error, None if failure is None else failure.kind):
+        if (
+            self._has_text
+            or self._attempt is None
+            or not policy.covers(error, None if failure is None else failure.kind)
+        ):
             return None
         retry_after = error.retry_after if isinstance(error, APIStatusError) else None
         delay = policy.delay(self._retries + 1, self._attempt.jitter, retry_after)
@@ -311,11 +325,12 @@ class Exchange:
         return delay if self._budget.spend() else None
 
     def _hand_on(self, text: str) -> None:
-        if not self._texts:
+        if self._first_text_at is None:
             self._first_text_at = self._clock()
             self._limits.idle = self._settings.timeout.idle
             self._limits.deadline = self._total_deadline
-        self._texts.append(text)
+        if self._keep_text:
+            self._kept += text.encode()
 
     def _feed_refusal(self, chunk: bytes) -> str:
         self._check(Event.BYTES)
@@ -331,6 +346,10 @@ class Exchange:
         return error.text
 
     # The outcomes.
+
+    @property
+    def _has_text(self) -> bool:
+        return self._first_text_at is not None
 
     @property
     def _base_url(self) -> str:
@@ -357,7 +376,7 @@ class Exchange:
         return InvalidReplyError(f"{self._base_url}: {problem}; check that the base URL is an AIChatFree server's")
 
     def _server_failed(self) -> StreamInterruptedError:
-        if self._texts:
+        if self._has_text:
             return StreamInterruptedError(
                 f"{self._base_url}: the model failed in the middle of the answer (a safety stop, or an error): "
                 "the text so far is in partial_text; ask again or rephrase"
@@ -373,7 +392,7 @@ class Exchange:
             timeout=self._settings.timeout,
             ran_out=self._ran_out(),
             answering=self._state is State.READING,
-            has_text=bool(self._texts),
+            has_text=self._has_text,
         )
 
     def _without_secrets(self, failure: TransportFailure) -> TransportFailure:

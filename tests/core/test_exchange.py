@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 
 import pytest
 
@@ -31,12 +32,12 @@ class Clock:
 class Play:
     """An exchange and the hands of a driver, for tests."""
 
-    def __init__(self, budget: RetryBudget | None = None, **settings: object) -> None:
+    def __init__(self, budget: RetryBudget | None = None, *, keep_text: bool = True, **settings: object) -> None:
         self.clock = Clock()
         self.budget = budget or RetryBudget()
         self.settings = Settings(base_url="http://chat.example", **settings)  # type: ignore[arg-type]
         call = AnswerCall(self.settings, (Message("user", "q"),))
-        self.exchange = Exchange(call, self.settings, self.budget, self.clock)
+        self.exchange = Exchange(call, self.settings, self.budget, self.clock, keep_text=keep_text)
 
     def start(self, jitter: float = 0.5) -> StartAttempt:
         action = self.exchange.action
@@ -94,6 +95,25 @@ def test_an_answer() -> None:
     play.close()
     assert play.reply == sdk.Reply("При!", sdk.Timing(2, 3), "chunked", 0, 200, CHUNKED.headers)
     assert play.reply.message == Message("assistant", "При!")
+
+
+@pytest.mark.parametrize("keep_text", [True, False])
+def test_an_answer_takes_the_memory_of_the_text_that_is_kept(keep_text: bool) -> None:
+    play, chunks = Play(keep_text=keep_text), 200_000
+    exchange, delta = play.open(), b"word "
+    exchange.feed(delta)  # what comes with the first text is no text
+    tracemalloc.start()
+    try:
+        for _ in range(chunks):
+            exchange.feed(delta)
+        kept, _ = tracemalloc.get_traced_memory()
+        exchange.body_ended()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    text = chunks * len(delta) if keep_text else 0
+    assert kept < text * 1.2 + 5_000  # the buffer grows by an eighth at a time
+    assert peak < text * 2.3 + 5_000  # with the reply's text
 
 
 def test_every_attempt_is_stamped_and_signed_afresh() -> None:

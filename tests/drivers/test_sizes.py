@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from runtimes import Runtime, every_runtime
+from scripted_server import CHUNKED, Do, ScriptedServer, answer, chunk
 
-from aichatfree_sdk import Client, Conversation
+from aichatfree_sdk import Client, Conversation, InvalidArgumentError, RetryPolicy, StreamInterruptedError
 from aichatfree_sdk.server import scripted_responder
 from aichatfree_sdk.testing import LocalServer
 
@@ -55,3 +56,22 @@ def test_300_turns_of_one_conversation() -> None:
     assert [chat.messages[0].content, chat.messages[-1].content] == ["turn 0", "You said: turn 299"]
     assert (len(sent), sent[0]["role"]) == (99, "user")
     assert sent[0]["parts"] == [{"text": "Count.\n\nturn 250"}]
+
+
+@every_runtime
+def test_an_answer_of_which_nothing_is_kept(runtime: Runtime) -> None:
+    with ScriptedServer(answer("Hel", "lo"), [CHUNKED, chunk("so far"), Do.CLOSE]) as server:
+        calls = [{"prompt": "q", "keep_text": False}] * 2
+        good, bad = runtime.ask_all(server.url, calls, retry=RetryPolicy(base_delay=0))
+        assert len(server.requests) == 2  # what was handed on, kept or not, is not asked for again
+    assert good.deltas == ["Hel", "lo"]
+    assert good.reply is not None
+    assert (good.reply.text, good.reply.ended_by, good.reply.timing.total > 0) == ("", "chunked", True)
+    assert bad.deltas == ["so far"]
+    assert isinstance(bad.error, StreamInterruptedError)
+    assert bad.error.partial_text == ""
+
+
+def test_what_a_conversation_shall_keep_is_kept() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"keep_text: .*conversation"):
+        Client().stream("q", conversation=Conversation(), keep_text=False)

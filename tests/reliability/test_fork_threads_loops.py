@@ -557,7 +557,7 @@ def test_closing_in_another_task_around_the_coming_of_the_head(late: bool, enter
     stream: sdk.AsyncStream
     with ScriptedServer([CHUNKED, Do.HOLD]) as server:
         told = hygiene.run(main, server.url, backend=backend)
-    in_time = late and entered and backend == "trio"  # where nothing runs between the two
+    in_time = late and entered  # nothing runs between the two
     assert told == ("answered None" if in_time else "StreamInterruptedError")
 
 

@@ -245,7 +245,7 @@ class AsyncHttpxTransport:
             with translating(self._library, wire):
                 opened = _AsyncResponse(response, self._library, wire, self)
         except BaseException:
-            await self._give_up(wire)
+            await apart(lambda: self._give_up(wire))
             raise
         if wire.unasked:
             await opened.aclose()
