@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from attrs import define, field, frozen, setters
@@ -116,10 +117,10 @@ def _to_message(argument: str, value: object) -> Message:
     raise InvalidArgumentError(argument, problem)
 
 
-def _to_history(value: Sequence[MessageLike] | str) -> tuple[Message, ...]:
+def _to_history(value: Sequence[MessageLike] | str) -> list[Message]:
     if isinstance(value, (str, Message)):  # what a prompt may be, but no history
         raise InvalidArgumentError("messages", f"must be a sequence of messages, not a {type(value).__name__}")
-    return to_messages("messages", value)
+    return list(to_messages("messages", value))
 
 
 def _check_system(_: object, attribute: Attribute[Any], value: Any) -> None:
@@ -159,15 +160,23 @@ class Conversation:
     """
 
     system: str | None = field(default=None, validator=optional(_check_system))
-    _messages: tuple[Message, ...] = field(default=(), converter=_to_history, on_setattr=setters.NO_OP)
+    # A list: a turn would copy a tuple of 10,000 twice. `messages` makes one of it when it is asked for.
+    _messages: list[Message] = field(factory=list[Message], converter=_to_history, on_setattr=setters.NO_OP)
     max_messages: int = field(default=MAX_MESSAGES, kw_only=True, validator=_check_window)
     on_interrupt: OnInterrupt = field(default="rollback", kw_only=True, validator=_check_on_interrupt)
     _turn: Turn | None = field(default=None, init=False, eq=False)
+    _shown: tuple[Message, ...] | None = field(default=None, init=False, eq=False)
+    _systems: tuple[int, tuple[str, ...]] = field(
+        default=(0, ()), init=False, eq=False
+    )  # of the first so many messages
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """The history: every committed message, oldest first."""
-        return self._messages
+        with _claiming:
+            if self._shown is None:
+                self._shown = tuple(self._messages)
+            return self._shown
 
     @property
     def last(self) -> Message | None:
@@ -181,7 +190,7 @@ class Conversation:
 
     def prepare(self, question: Sequence[Message]) -> Turn:
         """Return a turn that asks ``question``; the clients call this, and begin the turn when they send."""
-        return Turn(self, tuple(question), self._claim, self._end)
+        return Turn(self, tuple(question), self._claim, self._newest_first, self._system_texts, self._end)
 
     def undo(self) -> tuple[Message, ...]:
         """Take the last question and its answer back and return them; ``()`` where there is none.
@@ -198,8 +207,9 @@ class Conversation:
                 return ()  # what came before any question, as a greeting, is not taken back
             while cut and self._messages[cut - 1].role == "user":
                 cut -= 1
-            removed = self._messages[cut:]
-            self._messages = self._messages[:cut]
+            removed = tuple(self._messages[cut:])
+            self._shown, self._systems = None, (0, ())
+            del self._messages[cut:]
         return removed
 
     def fork(self) -> Conversation:
@@ -262,19 +272,27 @@ class Conversation:
                 "or take a .fork() for a second question at the same time"
             )
 
-    def _claim(self, turn: Turn) -> tuple[Message, ...]:
+    def _claim(self, turn: Turn) -> None:
         with _claiming:
             self._check_idle()
             self._turn = turn
-            return self._messages
+
+    def _newest_first(self) -> Iterator[Message]:
+        return reversed(self._messages)
+
+    def _system_texts(self) -> tuple[str, ...]:
+        seen, texts = self._systems
+        new = [message.content for message in self._messages[seen:] if message.role == "system"]
+        self._systems = (len(self._messages), (*texts, *new))
+        return self._systems[1]
 
     def _end(self, turn: Turn, added: tuple[Message, ...]) -> None:
         with _claiming:
             if self._turn is turn:
-                # Nothing else changes the history meanwhile. A Ctrl-C between the two assignments forgets the turn.
-                messages = self._messages + added
+                # Nothing else changes the history meanwhile. A Ctrl-C before the last of these forgets the turn.
                 self._turn = None
-                self._messages = messages
+                self._shown = None
+                self._messages.extend(added)
 
     def __repr__(self) -> str:
         return f"<Conversation of {len(self._messages)} messages{', busy' if self.busy else ''}>"
@@ -309,16 +327,28 @@ class Turn:
 
     conversation: Conversation
     question: tuple[Message, ...]
-    _claim: Callable[[Turn], tuple[Message, ...]]
+    _claim: Callable[[Turn], None]
+    _newest_first: Callable[[], Iterator[Message]]
+    _system_texts: Callable[[], tuple[str, ...]]
     _end: Callable[[Turn, tuple[Message, ...]], None]
 
-    def begin(self) -> tuple[Message, ...]:
-        """Claim the conversation, and return what the model has to see: the history and the question.
+    def begin(self) -> None:
+        """Claim the conversation.
 
         Raises:
             ConversationBusyError: another turn is being answered.
         """
-        return self._claim(self) + self.question
+        self._claim(self)
+
+    def newest_first(self) -> Iterator[Message]:
+        """Return what the model has to see, from its end: the question and the history."""
+        return chain(reversed(self.question), self._newest_first())
+
+    def systems(self) -> tuple[str, ...]:
+        """Return the texts that are not of the conversation but about it, the oldest first."""
+        own = (self.conversation.system,) if self.conversation.system else ()
+        asked = (message.content for message in self.question if message.role == "system")
+        return (*own, *self._system_texts(), *asked)
 
     def commit(self, answer: Message) -> None:
         """Add question and answer to the history, in one step, and free the conversation."""

@@ -52,8 +52,8 @@ class AnswerWork:
 
     def begin(self) -> Exchange:
         """Claim the conversation; raises ConversationBusyError."""
-        conversation = self._turn.conversation
-        messages = fold(self._turn.begin(), conversation.system, conversation.max_messages)
+        self._turn.begin()
+        messages = fold(self._turn.newest_first(), self._turn.systems(), self._turn.conversation.max_messages)
         call = AnswerCall(self._settings, messages, self._headers)
         return Exchange(call, self._settings, self._budget, monotonic, keep_text=self._keep_text)
 
@@ -69,7 +69,7 @@ class AnswerWork:
         self._turn.interrupt(partial_text)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class PasswordWork:
     """One question to the server: is the password right?"""
 

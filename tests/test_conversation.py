@@ -31,7 +31,8 @@ def test_a_turn_is_committed_as_a_whole() -> None:
     turn.commit(A1)
     assert (chat.messages, chat.last, chat.busy) == ((Q1, A1), A1, False)
     second = chat.prepare([Q2])
-    assert second.begin() == (Q1, A1, Q2)
+    second.begin()
+    assert list(second.newest_first()) == [Q2, A1, Q1]
     second.commit(A2)
     assert chat.messages == (Q1, A1, Q2, A2)
 

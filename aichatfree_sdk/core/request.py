@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -41,7 +41,7 @@ class Request:
     sensitive: tuple[str, ...] = field(default=(), repr=False)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AnswerCall:
     """``POST /api/generate``: everything of it but the moment it is sent at.
 
@@ -69,7 +69,7 @@ class AnswerCall:
         return _post(self.settings, "/api/generate", payload, self.headers, sign)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class PasswordCall:
     """``POST /api/auth``: asks whether the password is right."""
 
@@ -104,28 +104,38 @@ def check_question(messages: Sequence[Message]) -> None:
         raise InvalidArgumentError("prompt", f"its last message must be the user's, not the {messages[-1].role}'s")
 
 
-def fold(messages: Sequence[Message], system: str | None, max_messages: int) -> tuple[Message, ...]:
+def fold(newest_first: Iterable[Message], systems: Iterable[str], max_messages: int) -> tuple[Message, ...]:
     """Return a history as the wire can carry it.
 
     Neighbours of one role become one message, joined by a blank line; the newest ``max_messages`` of those are kept,
-    from the first user message on; the system text goes in front of that one, as the wire has no system role.
+    from the first user message on; the system texts go in front of that one, as the wire has no system role. No more of
+    the history is looked at than is sent.
 
     Args:
-        messages: the history, its last message the user's.
-        system: the conversation's system text; system messages of the history are added to it.
+        newest_first: the history from its end, where the user's question is.
+        systems: the conversation's system text, and those of the history's system messages, the oldest first.
         max_messages: how many messages are sent at most.
     """
-    systems = [system] if system else []
-    joined: list[tuple[str, list[str]]] = []
-    for message in messages:
-        if message.role == "system":
-            systems.append(message.content)
-        elif joined and joined[-1][0] == message.role:
-            joined[-1][1].append(message.content)
+    joined: list[list[Message]] = []  # as it comes: the newest first
+    last = None
+    for message in newest_first:
+        role = message.role
+        if role == last:
+            joined[-1].append(message)
+        elif role == "system":
+            continue
+        elif len(joined) < max_messages:
+            joined.append([message])
+            last = role
         else:
-            joined.append((message.role, [message.content]))
-    window = joined[-max_messages:]
-    if window[0][0] != "user":
-        del window[0]
-    window[0] = ("user", [*systems, *window[0][1]])
-    return tuple(Message(role, "\n\n".join(texts)) for role, texts in window)
+            break
+    if last != "user":
+        del joined[-1]
+    window = [_join(reversed(messages)) if len(messages) > 1 else messages[0] for messages in reversed(joined)]
+    window[0] = Message("user", "\n\n".join((*systems, window[0].content)))
+    return tuple(window)
+
+
+def _join(messages: Iterable[Message]) -> Message:
+    first, *others = messages
+    return Message(first.role, "\n\n".join((first.content, *(message.content for message in others))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -104,15 +105,26 @@ def test_what_can_be_asked() -> None:
     check_question(turns("q1", "a1", "q2"))
 
 
+def fold_all(history: Sequence[Message], system: str | None, limit: int) -> tuple[Message, ...]:
+    systems = [system] * bool(system) + [message.content for message in history if message.role == "system"]
+    return fold(reversed(history), systems, limit)  # type: ignore[arg-type]
+
+
+def test_no_more_of_a_history_is_looked_at_than_is_sent() -> None:
+    newest_first = reversed(turns(*("qa" * 5_000), "q"))
+    assert len(fold(newest_first, [], 99)) == 99
+    assert sum(1 for _ in newest_first) == 10_001 - 100
+
+
 def test_system_text_goes_in_front_of_the_first_user_message_sent() -> None:
     history = (Message("system", "S2"), *turns("q1", "a1", "q2"))
-    assert fold(history, "S1", 99)[0] == Message("user", "S1\n\nS2\n\nq1")
-    assert fold(history, "S1", 1) == (Message("user", "S1\n\nS2\n\nq2"),)
+    assert fold_all(history, "S1", 99)[0] == Message("user", "S1\n\nS2\n\nq1")
+    assert fold_all(history, "S1", 1) == (Message("user", "S1\n\nS2\n\nq2"),)
 
 
 def test_neighbours_of_one_role_become_one_message() -> None:
     history = (Message("user", "a"), Message("user", "b"), Message("assistant", "c"), Message("assistant", "d"))
-    assert fold((*history, Message("user", "e")), None, 99) == (
+    assert fold_all((*history, Message("user", "e")), None, 99) == (
         Message("user", "a\n\nb"),
         Message("assistant", "c\n\nd"),
         Message("user", "e"),
@@ -123,7 +135,7 @@ def test_neighbours_of_one_role_become_one_message() -> None:
     ("limit", "sent"), [(1, ["q3"]), (2, ["q3"]), (3, ["q2", "a2", "q3"]), (99, ["q1", "a1", "q2", "a2", "q3"])]
 )
 def test_the_window_ends_at_the_question_and_starts_at_a_user_message(limit: int, sent: list[str]) -> None:
-    assert [message.content for message in fold(turns("q1", "a1", "q2", "a2", "q3"), None, limit)] == sent
+    assert [message.content for message in fold_all(turns("q1", "a1", "q2", "a2", "q3"), None, limit)] == sent
 
 
 @given(
@@ -133,7 +145,7 @@ def test_the_window_ends_at_the_question_and_starts_at_a_user_message(limit: int
 )
 def test_whatever_the_history_the_model_takes_it(roles: list[str], limit: int, system: str | None) -> None:
     history = [Message(role, f"{index}") for index, role in enumerate([*roles, "user"])]
-    wire = fold(history, system, limit)
+    wire = fold_all(history, system, limit)
     assert 1 <= len(wire) <= limit
     assert [message.role for message in wire] == ["user", "assistant"] * (len(wire) // 2) + ["user"]
     assert all(message.content for message in wire)
