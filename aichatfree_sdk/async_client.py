@@ -43,14 +43,15 @@ class AsyncStream(BaseStream):
         self._response: AsyncResponse | None = None
         self._chunks: AsyncIterator[bytes] | None = None
         self._scope: anyio.CancelScope | None = None  # around what waits for anything but the body
-        self._winding_up = anyio.Lock()
-        self._reader_left = anyio.Event()  # set by a reader that finds the stream closing
+        self._winding_up: anyio.Lock | None = None  # most streams need neither
+        self._reader_left: anyio.Event | None = None  # set by a reader that finds the stream closing
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> str:
-        self._check_sole_reader()
+        if self._reading:
+            self._refuse_reader()
         self._reading = True
         try:
             if self._closing:
@@ -86,8 +87,9 @@ class AsyncStream(BaseStream):
             return
         if self._scope is not None:
             self._scope.cancel()
+        left = self._reader_left = self._reader_left or anyio.Event()
         await apart(self._close_response)  # wakes the reader, which does the rest
-        await self._reader_left.wait()
+        await left.wait()
 
     async def _read(self, exchange: Exchange) -> str:
         assert self._chunks is not None  # noqa: S101 - the exchange reads what the transport has opened
@@ -146,6 +148,8 @@ class AsyncStream(BaseStream):
         except TransportFailure as failure:
             if not self._closing:
                 exchange.transport_failed(failure)
+        finally:
+            self._scope = None
 
     async def _wind_up(self) -> None:
         """Bring the stream to its end from wherever it is, without raising but for a cancellation of asyncio's own."""
@@ -153,6 +157,7 @@ class AsyncStream(BaseStream):
             await apart(self._close_and_end)
 
     async def _close_and_end(self) -> None:
+        self._winding_up = self._winding_up or anyio.Lock()
         async with self._winding_up:
             try:
                 if self._exchange is not None:
@@ -170,7 +175,8 @@ class AsyncStream(BaseStream):
                 await self._response.aclose()
 
     async def __aenter__(self) -> Self:
-        self._check_sole_reader()
+        if self._reading:
+            self._refuse_reader()
         self._reading = True
         try:
             while not (self._ended or (exchange := self._begin()).answering):
@@ -187,7 +193,7 @@ class AsyncStream(BaseStream):
 
     def _leave(self) -> None:
         self._reading = False
-        if self._closing:
+        if self._reader_left is not None:
             self._reader_left.set()
 
     async def __aexit__(

@@ -49,7 +49,8 @@ class Stream(BaseStream):
         return self
 
     def __next__(self) -> str:
-        self._check_sole_reader()
+        if self._reading:
+            self._refuse_reader()
         self._reading = True
         try:
             if self._closing:
@@ -174,7 +175,8 @@ class Stream(BaseStream):
                 self._response.close()
 
     def __enter__(self) -> Self:
-        self._check_sole_reader()
+        if self._reading:
+            self._refuse_reader()
         self._reading = True
         try:
             while not (self._ended or (exchange := self._begin()).answering):

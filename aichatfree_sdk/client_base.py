@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from .config import DEFAULT_MODEL, Settings, Timeout, check_proxy, configure_logging, to_headers
 from .conversation import Conversation, Prompt, to_messages
@@ -232,9 +232,8 @@ class BaseStream:
     def _log_response(self, head: ResponseHead) -> None:
         _logger.debug("answered %d, %s", head.status, head.http_version)
 
-    def _check_sole_reader(self) -> None:
-        if self._reading:
-            raise RuntimeError("this stream is being read by somebody else: one stream has one reader")
+    def _refuse_reader(self) -> NoReturn:
+        raise RuntimeError("this stream is being read by somebody else: one stream has one reader")
 
     @property
     def _abandoned(self) -> bool:

@@ -33,6 +33,10 @@ before = set(sys.modules)
 sys.addaudithook(watch)
 import aichatfree_sdk
 print(*sorted(set(sys.modules) - before))
+aichatfree_sdk.Client, aichatfree_sdk.Conversation, aichatfree_sdk.ConnectError
+print(*sorted(set(sys.modules) - before))
+aichatfree_sdk.AsyncClient
+print(*sorted(set(sys.modules) - before))
 """
 
 
@@ -73,9 +77,23 @@ def public_members() -> list[tuple[str, object]]:
 
 
 def test_all_is_all() -> None:
-    names = {name for name in public_names(aichatfree_sdk) if not isinstance(getattr(aichatfree_sdk, name), ModuleType)}
-    assert set(aichatfree_sdk.__all__) == names | {"__version__"}
+    for name in aichatfree_sdk.__all__:
+        assert getattr(aichatfree_sdk, name) is getattr(aichatfree_sdk, name)
+    public = {
+        name for name in public_names(aichatfree_sdk) if not isinstance(getattr(aichatfree_sdk, name), ModuleType)
+    }
+    assert set(aichatfree_sdk.__all__) == (public - {"TYPE_CHECKING", "Any", "annotations", "import_module"}) | {
+        "__version__"
+    }
     assert len(aichatfree_sdk.__all__) == len(set(aichatfree_sdk.__all__))
+    assert dir(aichatfree_sdk) == sorted(aichatfree_sdk.__all__)
+
+
+def test_what_it_does_not_have_is_named() -> None:
+    with pytest.raises(AttributeError, match="module 'aichatfree_sdk' has no attribute 'Cliemt'"):
+        aichatfree_sdk.Cliemt  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'Cliemt'"):
+        exec("from aichatfree_sdk import Cliemt")
 
 
 def test_a_star_import_works() -> None:
@@ -114,9 +132,11 @@ def test_it_has_a_docstring(name: str, thing: object) -> None:
 
 
 def test_importing_loads_nothing_heavy_and_does_no_io() -> None:
-    loaded = run(IMPORT).split()
-    assert "aichatfree_sdk.client" in loaded
-    assert not [name for name in loaded if name.partition(".")[0] in HEAVY]
+    at_first, with_client, with_async_client = (line.split() for line in run(IMPORT).splitlines())
+    assert not {name.partition(".")[0] for name in at_first} & {"attr", "attrs", "anyio", "asyncio", "logging", *HEAVY}
+    assert "aichatfree_sdk.client" in with_client
+    assert not {name.partition(".")[0] for name in with_client} & {"anyio", "asyncio", *HEAVY}
+    assert not {name.partition(".")[0] for name in with_async_client} & set(HEAVY)
 
 
 def test_importing_reads_no_settings() -> None:

@@ -27,7 +27,7 @@ class StartAttempt:
     cause: AIChatFreeError | None
 
 
-@frozen
+@frozen(eq=False)
 class SendRequest:
     """Send ``request``, then call `Exchange.response_started` or `Exchange.transport_failed`."""
 
@@ -45,14 +45,14 @@ class CloseResponse:
     """Close the response, then call `Exchange.closed`."""
 
 
-@frozen
+@frozen(eq=False)
 class Finish:
     """The answer is complete; there is nothing more to do."""
 
     reply: Reply
 
 
-@frozen
+@frozen(eq=False)
 class Fail:
     """Raise ``error``; there is nothing more to do."""
 

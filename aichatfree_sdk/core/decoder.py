@@ -66,7 +66,7 @@ class Decoder:
         self.size += len(chunk)
         if self.size > self._max_bytes:
             self._reject_rest(chunk)
-        if self._watching or isinstance(chunk, Cut) or self._trailer.startswith(chunk):
+        if self._watching or type(chunk) is Cut or self._trailer.startswith(chunk):
             chunk = self._hold(chunk)
             self._watching = self._goes_on or bool(self._held)
         return self._to_text(chunk)
@@ -86,11 +86,14 @@ class Decoder:
         return text, False
 
     def _to_text(self, data: bytes) -> str:
-        if self._unfinished:
-            data = self._unfinished + data
+        if not self._unfinished:
+            try:
+                return data.decode()
+            except UnicodeDecodeError:
+                pass  # it ends inside a character, or worse
+        data = self._unfinished + data
         try:
-            # What codecs.getincrementaldecoder() gives does the same in Python, at twice the price of all else here.
-            text, used = codecs.utf_8_decode(data, "strict", False)
+            text, used = codecs.utf_8_decode(data, "strict", False)  # what stands behind codecs' incremental decoder
         except UnicodeDecodeError as error:
             bad, text = data[error.start], data[: error.start].decode()
             raise UndecodableError(f"is not UTF-8: byte {bad:#04x} ({error.reason})", text) from None

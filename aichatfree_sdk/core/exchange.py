@@ -88,7 +88,7 @@ class Call(Protocol):
         ...
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Attempt:
     """What one attempt knows of itself."""
 
@@ -119,6 +119,7 @@ class Exchange:
         keep_text: bool = True,
     ) -> None:
         self.reading = False  # True while chunks are wanted: all that the hot loop of a driver has to look at
+        self.answering = False  # True from the head of an answer to the end of its body
         self._call = call
         self._settings = settings
         self._budget = budget
@@ -143,11 +144,6 @@ class Exchange:
     def state(self) -> State:
         """Where the exchange is."""
         return self._state
-
-    @property
-    def answering(self) -> bool:
-        """True once the head of an answer has come, and until its body ends."""
-        return self._state is State.READING
 
     @property
     def text(self) -> str:
@@ -205,7 +201,7 @@ class Exchange:
 
     def feed(self, chunk: bytes) -> str:
         """Take a chunk of the body and return the text it completes, ``""`` where there is none to hand on."""
-        if self._state is not State.READING:
+        if not self.answering:
             return self._feed_refusal(chunk)
         try:
             text = self._decoder.feed(chunk)
@@ -278,7 +274,8 @@ class Exchange:
     def _move(self, event: Event, to: State) -> None:
         self._check(event, to)
         self._state = to
-        self.reading = to in (State.READING, State.REFUSED)
+        self.answering = to is State.READING
+        self.reading = self.answering or to is State.REFUSED
 
     def _settle(
         self,
@@ -391,7 +388,7 @@ class Exchange:
             base_url=self._base_url,
             timeout=self._settings.timeout,
             ran_out=self._ran_out(),
-            answering=self._state is State.READING,
+            answering=self.answering,
             has_text=self._has_text,
         )
 

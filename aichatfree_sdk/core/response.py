@@ -6,7 +6,6 @@ provider's status in square brackets, except for a 400, whose marker it strips.
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Iterable
@@ -261,6 +260,8 @@ def _spellings_of(secret: str) -> set[str]:
     }
     urls |= {re.sub("%..", lambda code: code[0].lower(), url) for url in urls}
     texts |= {repr(text.encode())[2:-1] for text in texts}  # a log of Python's
+    import html  # few programs are refused, and it makes every start longer by a hundredth
+
     pages = {html.escape(text, quote=quotes) for text in texts for quotes in (True, False)}
     pages |= {page.replace("&#x27;", apostrophe) for page in pages for apostrophe in ("&#39;", "&#039;", "&apos;")}
     pages |= {page.replace("&quot;", "&#34;").replace("+", "&#43;") for page in pages}  # Go's templates
