@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from inspect import iscoroutinefunction
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard, cast
 
 from .async_client import AsyncClient
 from .config import DEFAULT_BASE_URL, DEFAULT_MODEL
 from .conversation import Message, MessageLike, to_messages
 from .core.signing import generate_signature
 from .transports.base import AsyncTransport
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from .transports.aiohttp import AiohttpTransport
 
 # What of **kwargs is ours; g4f's own options, which arrive there too, have no field on the wire.
 _OPTIONS = ("base_url", "password", "secret", "timeout", "headers")
@@ -54,7 +61,7 @@ class AIChatFree:
         model: str | None,
         messages: str | Message | Sequence[MessageLike],
         proxy: str | None = None,
-        connector: AsyncTransport | None = None,
+        connector: AsyncTransport | aiohttp.BaseConnector | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[str, None]:
         """Return an async generator of the answer's deltas, which sends at its first read.
@@ -66,7 +73,8 @@ class AIChatFree:
             messages: the history, the question last: ``{"role", "content"}`` mappings, of which other keys are left
                 out, or `Message` objects.
             proxy: the URL of an HTTP or SOCKS proxy; ``""`` or None is none.
-            connector: an `AsyncTransport` to send through, which stays open and yours to close; not with ``proxy``.
+            connector: an aiohttp connector to send through, on asyncio, with an HTTP ``proxy`` or none; or an
+                `AsyncTransport`, without ``proxy``. It stays open and yours to close.
             kwargs: ``base_url``, ``password``, ``secret``, ``headers`` and ``timeout`` (a `Timeout`, or seconds for the
                 whole call) are those of `AsyncClient`, which takes the first three from ``AICHATFREE_*`` where they
                 are left out. All else is ignored, as the protocol has no field for it: ``stream``, ``temperature``,
@@ -77,9 +85,9 @@ class AIChatFree:
             An async generator of str, never empty ones.
 
         Raises:
-            TypeError: at once: ``connector`` is no transport.
+            TypeError: at once: ``connector`` is neither.
             InvalidArgumentError: at once: ``proxy`` or an option of ``kwargs`` cannot work; at the first read, with
-                nothing sent: ``messages`` cannot.
+                nothing sent: ``messages`` cannot, or an aiohttp connector on trio.
             UnsupportedModelError: at the first read, with nothing sent: another model than ``default_model``.
             AIChatFreeError: while reading: what `AsyncClient.stream` raises, unchanged.
 
@@ -91,10 +99,15 @@ class AIChatFree:
         options = {name: kwargs[name] for name in _OPTIONS if kwargs.get(name) is not None}
         if cls.url.rstrip("/") != DEFAULT_BASE_URL:
             options.setdefault("base_url", cls.url)
+        proxy, made = proxy or None, None
+        if _is_aiohttp(connector):
+            from .transports.aiohttp import AiohttpTransport
+
+            made, proxy = AiohttpTransport(connector, proxy=proxy), None
         client = AsyncClient(
-            model=cls.default_model, proxy=proxy or None, transport=_to_transport(connector), **options
+            model=cls.default_model, proxy=proxy, transport=made or _to_transport(connector), **options
         )
-        return _deltas(client, messages, model or None)
+        return _deltas(client, messages, model or None, made)
 
     @classmethod
     def get_dict(cls) -> dict[str, str | None]:
@@ -112,17 +125,24 @@ class AIChatFree:
         return [cls.default_model]
 
 
-async def _deltas(client: AsyncClient, messages: object, model: str | None) -> AsyncGenerator[str, None]:
+async def _deltas(
+    client: AsyncClient, messages: object, model: str | None, made: AiohttpTransport | None
+) -> AsyncGenerator[str, None]:
     # Model and messages are checked in here, not at the call: another provider may well take them, but g4f 8.8's
     # RotatedProvider goes on to the next one only after an error that comes from the reading (one from the call ends
     # in its own UnboundLocalError).
     #
     # A generator that yields inside a cancel scope or a task group corrupts both when it is abandoned, or read by
     # several tasks in turn, which g4f's blocking client does: a task for each delta. Yielding here is safe, since
-    # neither of these two context managers keeps a scope open between reads: what they hold is a connection.
-    async with client, client.stream(_to_prompt(messages), model=model) as stream:
+    # none of these context managers keeps a scope open between reads: what they hold is a connection.
+    async with made or contextlib.nullcontext(), client, client.stream(_to_prompt(messages), model=model) as stream:
         async for delta in stream:
             yield delta
+
+
+def _is_aiohttp(connector: object) -> TypeGuard[aiohttp.BaseConnector]:
+    library = sys.modules.get("aiohttp")  # without which nothing can be a connector of its
+    return library is not None and isinstance(connector, library.BaseConnector)
 
 
 def _to_transport(connector: object) -> AsyncTransport | None:
@@ -134,7 +154,8 @@ def _to_transport(connector: object) -> AsyncTransport | None:
     # Its type alone: a str in its place may be the URL of a proxy, with a password in it.
     given = f"the class {connector.__name__}" if isinstance(connector, type) else type(connector).__name__
     raise TypeError(
-        "connector must be None or an async transport of this SDK, such as AsyncHttpxTransport(): an object with "
+        "connector must be None, an aiohttp connector, or an async transport of this SDK, such as "
+        "AsyncHttpxTransport(): an object with "
         f"`async def open(request, limits)` and `async def aclose()`, not {given}"
     )
 

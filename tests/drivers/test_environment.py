@@ -10,15 +10,15 @@ from aichatfree_sdk import AsyncClient, Client, ConnectError, InvalidArgumentErr
 ONCE = RetryPolicy(max_retries=0)
 
 
-def ask_through(backend: str, proxy: str | None) -> None:
+def ask_through(backend: str, proxy: str | None, url: str = "http://chat.invalid") -> None:
     async def main() -> None:
-        async with AsyncClient("http://chat.invalid", proxy=proxy, retry=ONCE) as client:
+        async with AsyncClient(url, proxy=proxy, retry=ONCE) as client:
             await client.ask("q")
 
     if backend != "sync":
         anyio.run(main, backend=backend)
     else:
-        with Client("http://chat.invalid", proxy=proxy, retry=ONCE) as client:
+        with Client(url, proxy=proxy, retry=ONCE) as client:
             client.ask("q")
 
 
@@ -30,14 +30,16 @@ def test_a_proxy_that_is_no_host(proxy: str, backend: str, monkeypatch: pytest.M
         ask_through(backend, None)
 
 
-@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("backend", ["sync", "asyncio", "trio"])
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSLKEYLOGFILE"])
-def test_files_that_cannot_be_used(
-    name: str, kind: type[Client | AsyncClient], monkeypatch: pytest.MonkeyPatch
+def test_files_that_cannot_be_used_are_named_by_who_needs_them(
+    name: str, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "/nowhere/file")
     with pytest.raises(InvalidArgumentError, match=name):
-        kind("http://chat.invalid")
+        ask_through(backend, None, "https://chat.invalid")
+    with pytest.raises(ConnectError):
+        ask_through(backend, None)
 
 
 def test_a_bad_proxy_is_not_blamed_on_the_environment() -> None:

@@ -547,8 +547,8 @@ def test_cancelled_requests_do_not_wear_the_pool_out(backend: str) -> None:
 def test_the_password_check(runtime: Runtime) -> None:
     async def acheck(url: str, password: str) -> bool:
         async with (
-            runtime.library.AsyncClient() as http,
-            AsyncClient(url, password=password, http_client=http) as client,
+            runtime.http("Async") as http,
+            AsyncClient(url, password=password, **runtime.given(http)) as client,
         ):
             return await client.check_password()
 
@@ -556,8 +556,8 @@ def test_the_password_check(runtime: Runtime) -> None:
         for password, expected in (("pw", True), ("no", False)):
             if runtime.name == "sync":
                 with (
-                    runtime.library.Client() as http,
-                    Client(server.url, password=password, http_client=http) as client,
+                    runtime.http() as http,
+                    Client(server.url, password=password, **runtime.given(http)) as client,
                 ):
                     assert client.check_password() is expected
             else:

@@ -11,10 +11,12 @@ from contextlib import aclosing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
+import aiohttp
 import anyio
 import anyio.to_thread
 import pytest
 from responders import Endless
+from scripted_server import ScriptedServer, answer
 
 import aichatfree_sdk
 from aichatfree_sdk import InvalidArgumentError, InvalidPasswordError, Timeout, TotalTimeoutError, UnsupportedModelError
@@ -166,11 +168,14 @@ async def test_a_transport_is_used_and_left_open(server: LocalServer) -> None:
         (AsyncHttpxTransport, "the class AsyncHttpxTransport"),
         (BaseHTTPRequestHandler, "the class BaseHTTPRequestHandler"),
         (threading.Lock(), "lock"),
+        (aiohttp.TCPConnector, "the class TCPConnector"),
     ],
-    ids=["object", "proxy URL", "transport class", "other class", "lock"],
+    ids=["object", "proxy URL", "transport class", "other class", "lock", "connector class"],
 )
 def test_anything_else_as_connector_is_a_type_error_at_once(connector: Any, name: str) -> None:
-    with pytest.raises(TypeError, match=f"connector must be None or an async transport .*, not {name}$") as caught:
+    with pytest.raises(
+        TypeError, match=f"connector must be None, an aiohttp connector, or an async .*, not {name}$"
+    ) as caught:
         AIChatFree.create_async_generator("", QUESTION, connector=connector)
     assert "hunter2" not in str(caught.value)
 
@@ -255,6 +260,58 @@ async def test_closing_early_gives_a_transports_connection_back() -> None:
                 assert await anext(deltas) == "Once"
         await transport.aclose()
     assert len(transport.requests) == 2
+
+
+ON_ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+
+
+@pytest.mark.anyio
+@ON_ASYNCIO
+async def test_an_aiohttp_connector_is_used_and_left_open(anyio_backend: str) -> None:
+    with ScriptedServer(then=answer("one ", "two")) as server:
+        async with aiohttp.TCPConnector() as connector:
+            for _ in range(2):
+                assert await read("", QUESTION, base_url=server.url, connector=connector) == ["one ", "two"]
+            assert not connector.closed
+    assert server.served == [1, 1]
+
+
+@pytest.mark.anyio
+@ON_ASYNCIO
+async def test_closing_early_hangs_up_on_an_aiohttp_connector(anyio_backend: str) -> None:
+    responder = Endless()
+    with LocalServer(responder=responder) as server:
+        async with aiohttp.TCPConnector() as connector:
+            options = {"base_url": server.url, "connector": connector}
+            async with aclosing(AIChatFree.create_async_generator("", QUESTION, **options)) as deltas:
+                assert await anext(deltas) == "Once"
+            assert await anyio.to_thread.run_sync(responder.left.wait, 10)
+            assert not connector.closed
+
+
+@pytest.mark.anyio
+@ON_ASYNCIO
+async def test_an_aiohttp_connector_goes_through_a_proxy(anyio_backend: str, proxy_url: str) -> None:
+    async with aiohttp.TCPConnector() as connector:
+        with pytest.raises(InvalidArgumentError, match="proxy: must be an http or https URL"):
+            AIChatFree.create_async_generator("", QUESTION, "socks5://127.0.0.1:1080", connector)
+        assert await read("", QUESTION, proxy_url, connector, base_url="http://chat.invalid") == ["via proxy"]
+    assert Proxy.targets == ["http://chat.invalid/api/generate"]
+
+
+def test_an_aiohttp_connector_is_refused_on_trio(server: LocalServer) -> None:
+    async def make() -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector()
+
+    async def main() -> None:
+        with pytest.raises(InvalidArgumentError, match="runs on asyncio only"):
+            await read("", QUESTION, connector=connector)
+
+    with asyncio.Runner() as runner:
+        connector = runner.run(make())
+        anyio.run(main, backend="trio")
+        runner.run(connector.close())
+    assert server.requests == ()
 
 
 @pytest.mark.anyio

@@ -19,6 +19,7 @@ import pytest
 from attrs import define, field, frozen
 from cases import Cases
 from loop_server import LoopServer, loop_server, take_turns
+from own import own
 from scripted_server import CHUNKED, Do, Step, answer, chunk, head, whole
 from tls import client_context, server_context
 
@@ -43,7 +44,7 @@ CLOSING_PASSES = 13  # what a closing takes at most, on asyncio
 RETRY = RetryPolicy(base_delay=0, max_retry_after=3600)
 LIBRARIES = {"httpx": httpx, "httpx2": httpx2}
 BACKENDS = pytest.mark.parametrize("backend", hygiene.BACKENDS)
-LIBRARY = pytest.mark.parametrize("library", ["httpx", pytest.param("httpx2", marks=pytest.mark.full)])
+LIBRARY = pytest.mark.parametrize("library", ["own", *(pytest.param(it, marks=pytest.mark.full) for it in LIBRARIES)])
 
 
 # What the server answers, by the first word of the question; and to the same question for the first time.
@@ -265,13 +266,14 @@ QUICK = SWEEPS[::3]
 async def transport_and_server(
     library: str, connections: int = 1, *, secure: bool = False, tunnel: bool = False
 ) -> AsyncGenerator[tuple[AsyncHttpxTransport, LoopServer]]:
-    module: Any = LIBRARIES[library]
+    module: Any = LIBRARIES.get(library, httpx)
     limits = module.Limits(max_connections=connections, max_keepalive_connections=connections)
     async with (
         loop_server(script, server_context() if secure else None, tunnel=tunnel) as server,
         module.AsyncClient(verify=client_context(), trust_env=False, limits=limits, proxy=server.proxy) as http,
     ):
-        yield AsyncHttpxTransport(http, max_connections=connections), server
+        given = AsyncHttpxTransport(http, max_connections=connections)
+        yield own(http, connections) if library == "own" else given, server
 
 
 async def run_reader(reader: Reader, life: Life) -> None:

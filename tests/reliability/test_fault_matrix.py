@@ -3,7 +3,6 @@ happened, on every runtime, on a fresh connection and on one that was used befor
 
 from __future__ import annotations
 
-import httpx
 import pytest
 from cases import Cases
 from fault_case import Way, check, find_ways
@@ -30,7 +29,7 @@ def test_a_fault_wherever_it_can_be(kind: str, cases: Cases) -> None:
 
 def some(ways: list[Way], turn: int, *, both: bool) -> list[Way]:
     """Return one way, each turn another; of ``both`` one on a fresh connection and one on one that was used before."""
-    ways = [way for way in ways if way[0].library is httpx]
+    ways = [way for way in ways if way[0].own]
     groups = [[way for way in ways if way[1] is reused] for reused in (False, True)] if both else [ways]
     return [group[turn * 5 % len(group)] for group in groups]  # 5 leads to all of 3, 6 or 12
 
@@ -40,9 +39,9 @@ def is_repeated(fault: Fault) -> bool:
 
 
 def is_needless(fault: Fault, way: Way) -> bool:
-    """Under TLS connections end otherwise, and in a tunnel they begin so, but httpx2 has httpx's code for either."""
+    """Under TLS connections end otherwise, and in a tunnel they begin so, but the same with each client."""
     runtime, _, secure = way
-    return secure and runtime.library is not httpx and (fault.secure is None or is_repeated(fault))
+    return secure and not runtime.own and (fault.secure is None or is_repeated(fault))
 
 
 def test_there_are_as_many_kinds_as_were_promised() -> None:

@@ -19,8 +19,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import anyio
-import httpx
 import hygiene
 import pytest
 from attrs import evolve
@@ -46,16 +46,14 @@ ROW = "limits"
 
 
 def runtimes(*quick: str) -> pytest.MarkDecorator:
-    """Every runtime and library; the quick part has those named, with httpx."""
-    return pytest.mark.parametrize(
-        "runtime", [_runtime(it, it.name in quick and it.library is httpx) for it in RUNTIMES]
-    )
+    """Every runtime and library; the quick part has those named, with its own client."""
+    return pytest.mark.parametrize("runtime", [_runtime(it, it.name in quick and it.own) for it in RUNTIMES])
 
 
 def on_each_runtime(faults: list[Fault], quick: dict[str, str]) -> pytest.MarkDecorator:
     """Every fault on every runtime and library; the quick part has those named, on the runtime that can fail most."""
     params = [
-        _runtime(it, it.library is httpx and quick.get(fault.where) == it.name, fault, name=f"{fault.where}-{it.id}")
+        _runtime(it, it.own and quick.get(fault.where) == it.name, fault, name=f"{fault.where}-{it.id}")
         for fault in faults
         for it in RUNTIMES
     ]
@@ -133,7 +131,9 @@ def test_an_error_is_read_as_far_as_allowed_and_no_farther(runtime: Runtime, cas
             if size <= MAX_ERROR_BYTES:
                 assert type(refused.error) is sdk.InvalidPasswordError
             assert following.text == "next"
-            if framing != "close" and size != MAX_ERROR_BYTES:  # what is not read to its end is dropped
+            # What is not read to its end is dropped; aiohttp may have read the end while we read what is before it.
+            exact = size - MAX_ERROR_BYTES in ((0, 1) if runtime.library is aiohttp else (0,))
+            if framing != "close" and not exact:
                 assert (server.connections == 1) is (size < MAX_ERROR_BYTES)
 
 
@@ -355,7 +355,7 @@ def ask_while_another_reads(runtime: Runtime, url: str, timeout: Timeout, *, rea
     options: dict[str, Any] = {"retry": RetryPolicy(max_retries=0), "max_connections": 1}
     chat = Conversation()
     if runtime.name == "sync":
-        with runtime.http(max_connections=1) as http, Client(url, http_client=http, **options) as client:
+        with runtime.http(max_connections=1) as http, Client(url, **runtime.given(http, 1), **options) as client:
             with client.stream("a") as first:
                 reader = threading.Thread(target=first.drain if reads else first.__iter__)
                 reader.start()
@@ -370,7 +370,7 @@ def ask_while_another_reads(runtime: Runtime, url: str, timeout: Timeout, *, rea
     async def main() -> BaseException:
         async with (
             runtime.http("Async", max_connections=1) as http,
-            AsyncClient(url, http_client=http, **options) as client,
+            AsyncClient(url, **runtime.given(http, 1), **options) as client,
         ):
             with anyio.fail_after(20):
                 async with client.stream("a") as first, anyio.create_task_group() as group:
@@ -435,7 +435,7 @@ def memory_bounded() -> Iterator[None]:
 def check_password(runtime: Runtime, url: str, expected: type[Exception]) -> None:
     """Check a password in vain, and ask something on the same connection, or in its place: there is one."""
     if runtime.name == "sync":
-        with runtime.http(max_connections=1) as http, Client(url, http_client=http) as client:
+        with runtime.http(max_connections=1) as http, Client(url, **runtime.given(http, 1)) as client:
             with pytest.raises(expected):
                 client.check_password()
             assert client.ask("q").text == "next"
@@ -444,7 +444,7 @@ def check_password(runtime: Runtime, url: str, expected: type[Exception]) -> Non
     async def main() -> None:
         async with (
             runtime.http("Async", max_connections=1) as http,
-            AsyncClient(url, http_client=http, max_connections=1) as client,
+            AsyncClient(url, **runtime.given(http, 1), max_connections=1) as client,
         ):
             with pytest.raises(expected):
                 await client.check_password()

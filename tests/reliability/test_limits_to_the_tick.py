@@ -6,14 +6,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 
-import httpx
 import hygiene
 import pytest
 from attrs import evolve, frozen
 from cases import Cases
 from fault_case import check_chat
 from faulty_network import core_of, make_http_client
-from runtimes import RUNTIMES, Outcome, Runtime
+from own import own
+from runtimes import HTTPX_RUNTIMES, Outcome, Runtime
 from scripted_server import CHUNKED, END, chunk
 from timed_network import AsyncTimedNetwork, TimedNetwork
 from tls import client_context
@@ -92,15 +92,15 @@ class OnClock(AnswerWork):
 
 
 def read_all(runtime: Runtime, network: TimedNetwork, works: Iterable[OnClock]) -> list[Outcome]:
-    http, _ = make_http_client(runtime.library, runtime.name, client_context(), network)
+    http = make_http_client(runtime.library, runtime.name, client_context(), network)
     if runtime.name == "sync":
         with http:
-            transport = HttpxTransport(http)
+            transport = own(http, 1) if runtime.own else HttpxTransport(http)
             return [runtime.read(Stream(None, transport, work)) for work in works]
 
     async def main() -> list[Outcome]:
         async with http:
-            transport = AsyncHttpxTransport(http, max_connections=1)
+            transport = own(http, 1) if runtime.own else AsyncHttpxTransport(http, max_connections=1)
             return [await runtime.aread(AsyncStream(None, transport, work)) for work in works]
 
     return hygiene.run(main, backend=runtime.name)
@@ -128,7 +128,7 @@ def check(race: Race, runtime: Runtime, limit: float, off: float) -> None:
 
 @pytest.mark.parametrize(
     "runtime",
-    [pytest.param(it, id=it.id, marks=() if it.library is httpx else pytest.mark.full) for it in RUNTIMES],
+    [pytest.param(it, id=it.id, marks=() if it.own else pytest.mark.full) for it in HTTPX_RUNTIMES],
 )
 def test_what_comes_when_a_clock_runs_out(runtime: Runtime, cases: Cases) -> None:
     for (name, race), (limit, off) in itertools.product(RACES.items(), cases.choose(AROUND[:3], AROUND)):

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import anyio
+import httpx
 import hygiene
 import pytest
 from answering_server import Address, running, text_of
@@ -27,6 +28,7 @@ from fault_case import BEHIND_PROXY
 from faults import Fault, Place
 from faulty_network import Network, backend_of, core_of, make_http_client
 from faulty_transport import AsyncFaultyTransport, FaultyTransport
+from own import given
 from runtimes import LIBRARIES
 from tls import authority, client_context
 
@@ -43,10 +45,10 @@ OPTIONS: dict[str, Any] = {
 
 every_runtime = pytest.mark.parametrize("runtime", ["sync", "asyncio", "trio"])
 every_library = pytest.mark.parametrize(
-    "library",
+    ("library", "own"),
     [
-        pytest.param(library, id=name, marks=pytest.mark.full if name != "httpx" else ())
-        for name, library in LIBRARIES.items()
+        pytest.param(library, own, id="own" if own else name, marks=() if own else pytest.mark.full)
+        for own, (name, library) in [(True, ("httpx", httpx)), *((False, it) for it in LIBRARIES.items())]
     ],
 )
 
@@ -89,19 +91,23 @@ def network_faults(core: ModuleType) -> list[Fault]:
     ]
 
 
-def ask_network(runtime: str, library: ModuleType, scenario: Scenario, server: Address, fault: Fault | None) -> Ran:
+def ask_network(
+    runtime: str, library: ModuleType, own: bool, scenario: Scenario, server: Address, fault: Fault | None
+) -> Ran:
     network = Network(core_of(library), PIECE)
     question = f"{scenario.kind} {uuid.uuid4()}"
     url = BEHIND_PROXY if scenario.tunnel else server.tls_url if scenario.tls else server.url
     proxy = server.proxy if scenario.tunnel else None
-    http, network.pool = make_http_client(library, runtime, client_context(), backend_of(network, runtime), proxy=proxy)
+    http = make_http_client(library, runtime, client_context(), backend_of(network, runtime), proxy=proxy)
+    options = {**given(http, to_own=own, max_connections=1), **OPTIONS}
+    network.pool = http._transport._pool
     if runtime == "sync":
-        with http, Client(url, http_client=http, **OPTIONS) as client:
+        with http, Client(url, **options) as client:
             ran = ask(client, scenario, question, network, fault)
     else:
 
         async def main() -> Ran:
-            async with http, AsyncClient(url, http_client=http, max_connections=1, **OPTIONS) as client:
+            async with http, AsyncClient(url, max_connections=1, **options) as client:
                 return await ask_async(client, scenario, question, network, fault)
 
         ran = hygiene.run(main, backend=runtime)
@@ -190,14 +196,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
 @every_library
 @every_runtime
 def test_the_network_fails_at_its_kth_call(
-    runtime: str, library: ModuleType, scenario: Scenario, server: Address, cases: Cases
+    runtime: str, library: ModuleType, own: bool, scenario: Scenario, server: Address, cases: Cases
 ) -> None:
-    calls = ask_network(runtime, library, scenario, server, None).failing.calls
+    calls = ask_network(runtime, library, own, scenario, server, None).failing.calls
     assert {"write", "read"} <= set(calls)
     every = list(each_fault(network_faults(core_of(library)), calls, runtime))
     for fault in every[:: cases.choose(37, 1)]:
         with cases.case(fault.name, calls[fault.at - 1], fault.at, fault.lasting):
-            ask_network(runtime, library, scenario, server, fault)
+            ask_network(runtime, library, own, scenario, server, fault)
 
 
 KINDS = {

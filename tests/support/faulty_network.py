@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 import ssl
 from types import ModuleType
 from typing import Any
@@ -25,7 +26,7 @@ class Network(Failing):
         core: httpcore or httpcore2.
         piece: how many bytes a read brings at most, so that there are many reads.
         sockets: every socket there was; held here, none is closed by the garbage collector.
-        pool: httpcore's pool, which shall be idle in the end.
+        pool: httpcore's pool, or ours, which shall be idle in the end.
     """
 
     core: ModuleType
@@ -36,7 +37,9 @@ class Network(Failing):
     @property
     def left_open(self) -> list[Any]:
         sockets = [sock for sock in self.sockets if sock.fileno() != -1]
-        return sockets if "Requests: 0 active, 0 queued" in repr(self.pool) else [*sockets, self.pool]
+        return (
+            sockets if re.search("Requests: 0 active, 0 queued| 0 in use", repr(self.pool)) else [*sockets, self.pool]
+        )
 
 
 class _Stream:
@@ -153,8 +156,8 @@ def backend_of(network: Network, runtime: str) -> Any:
 
 def make_http_client(
     library: ModuleType, runtime: str, context: ssl.SSLContext, backend: Any, *, proxy: str | None = None
-) -> tuple[Any, Any]:
-    """Return a client of ``library`` for one connection at a time, over httpcore's ``backend``; and its pool."""
+) -> Any:
+    """Return a client of ``library`` for one connection at a time, over httpcore's ``backend``."""
     core, blocking = core_of(library), runtime == "sync"
     transport = getattr(library, "HTTPTransport" if blocking else "AsyncHTTPTransport")(verify=context, trust_env=False)
     pool = core.ConnectionPool if blocking else core.AsyncConnectionPool
@@ -163,5 +166,4 @@ def make_http_client(
         pool = functools.partial(core.HTTPProxy if blocking else core.AsyncHTTPProxy, proxy)
     # A pool takes a backend, but httpx has no argument for it.
     transport._pool = pool(ssl_context=context, max_connections=1, network_backend=backend)
-    client = (library.Client if blocking else library.AsyncClient)(transport=transport, trust_env=False)
-    return client, transport._pool
+    return (library.Client if blocking else library.AsyncClient)(transport=transport, trust_env=False)

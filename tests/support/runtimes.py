@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+import contextlib
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import Any
 
+import aiohttp
 import anyio
 import httpx
 import httpx2
@@ -12,8 +15,10 @@ import hygiene
 import pytest
 import tls
 from attrs import define, field
+from own import given
 
 from aichatfree_sdk import AIChatFreeError, AsyncClient, AsyncStream, Client, Conversation, Reply, Stream
+from aichatfree_sdk.transports.aiohttp import AiohttpTransport
 
 LIBRARIES = {"httpx": httpx, "httpx2": httpx2}
 
@@ -33,14 +38,27 @@ class Outcome:
 
 @define
 class Runtime:
-    """A runtime and an HTTP library: how to make a client, and how to ask it."""
+    """A runtime and an HTTP library: how to make a client, and how to ask it.
+
+    Attributes:
+        name: of the runtime.
+        library: httpx or httpx2.
+        own: the client makes its HTTP client for itself; else it is given one.
+    """
 
     name: str
     library: Any
+    own: bool = False
 
     @property
     def id(self) -> str:
-        return f"{self.name}-{self.library.__name__}"
+        return f"{self.name}-{'own' if self.own else self.library.__name__}"
+
+    def given(self, http: Any, max_connections: int = 100) -> dict[str, Any]:
+        """Return the argument of a client that ``http`` is given to."""
+        if self.library is aiohttp:
+            return {"transport": http}
+        return given(http, to_own=self.own, max_connections=max_connections)
 
     def ask_all(
         self,
@@ -59,8 +77,9 @@ class Runtime:
             options: for the client.
         """
         pool = pool or {}
+        most = pool.get("max_connections", 100)
         if self.name == "sync":
-            with self.http("", **pool) as http, Client(url, http_client=http, **options) as client:
+            with self.http("", **pool) as http, Client(url, **self.given(http, most), **options) as client:
                 return [self._ask(client, dict(call)) for call in calls]
 
         async def main() -> list[Outcome]:
@@ -70,9 +89,7 @@ class Runtime:
         async def ask_in_turn() -> list[Outcome]:
             async with (
                 self.http("Async", **pool) as http,
-                AsyncClient(
-                    url, http_client=http, max_connections=pool.get("max_connections", 100), **options
-                ) as client,
+                AsyncClient(url, **self.given(http, most), max_connections=most, **options) as client,
             ):
                 return [await self._aask(client, dict(call)) for call in calls]
 
@@ -82,6 +99,8 @@ class Runtime:
         self, kind: str = "", *, socket_options: Any = None, max_connections: int = 100, proxy: str | None = None
     ) -> Any:
         """Make an HTTP client that trusts the tests' authority, too; ``kind`` is ``""`` or ``"Async"``."""
+        if self.library is aiohttp:
+            return aiohttp_transport(socket_options or [], proxy=proxy, max_connections=max_connections)
         transport = getattr(self.library, f"{kind}HTTPTransport")(
             verify=tls.client_context(),
             trust_env=False,
@@ -125,7 +144,30 @@ class Runtime:
         return outcome
 
 
-RUNTIMES = [Runtime(name, library) for name in ("sync", "asyncio", "trio") for library in LIBRARIES.values()]
+@contextlib.asynccontextmanager
+async def aiohttp_transport(
+    socket_options: list[Any], *, proxy: str | None = None, max_connections: int = 100
+) -> AsyncGenerator[AiohttpTransport]:
+    """Make a transport over aiohttp that trusts the tests' authority, too, with the sockets that are wanted."""
+
+    def make(address: Any) -> socket.socket:
+        made = socket.socket(*address[:3])
+        made.setblocking(False)
+        for option in socket_options:
+            made.setsockopt(*option)
+        return made
+
+    connector = aiohttp.TCPConnector(ssl=tls.client_context(), limit=0, socket_factory=make)
+    async with connector, AiohttpTransport(connector, proxy=proxy, max_connections=max_connections) as transport:
+        yield transport
+
+
+HTTPX_RUNTIMES = [
+    Runtime(name, library, own)
+    for name in ("sync", "asyncio", "trio")
+    for library, own in [(httpx, True), *((library, False) for library in LIBRARIES.values())]
+]
+RUNTIMES = [*HTTPX_RUNTIMES, Runtime("asyncio", aiohttp)]
 every_runtime = pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.id)
 
 __all__ = ["Awaitable", "Callable", "Conversation", "Outcome", "Runtime", "every_runtime"]

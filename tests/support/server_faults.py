@@ -55,6 +55,7 @@ class Fault:
         retries: how often the request is sent again.
         stale: it is sent once more on a connection that was kept alive.
         may_retry: it may be sent once more: the kernel decides what it looks like to the client.
+        doubtful: a client may as well refuse it as no HTTP, as aiohttp does.
     """
 
     where: str
@@ -73,6 +74,7 @@ class Fault:
     retries: int = 0
     stale: bool = False
     may_retry: bool = False
+    doubtful: bool = False
 
     @property
     def waits(self) -> bool:
@@ -233,8 +235,10 @@ def _bad(
     return Fault(where, script, (error,), text, **more)
 
 
-def _good(where: str, script: list[Step], text: str = TEXT, *, by: str = "chunked", reusable: bool = True) -> Fault:
-    return Fault(where, script, text=text, ended_by=by, reusable=reusable)
+def _good(
+    where: str, script: list[Step], text: str = TEXT, *, by: str = "chunked", reusable: bool = True, **more: Any
+) -> Fault:
+    return Fault(where, script, text=text, ended_by=by, reusable=reusable, **more)
 
 
 def _with(*headers: str, body: bytes = CHUNKS + END, line: str = "HTTP/1.1 200 X") -> list[Step]:
@@ -417,7 +421,7 @@ KINDS: dict[str, list[Fault]] = {
         _good("status line, length", _plain(LENGTH, line="HTTP/1.0 200 X"), by="length", reusable=False),
     ],
     "HTTP/0.9": [
-        _bad("status line", [BODY, Do.CLOSE], error=sdk.TransportError),
+        _bad("status line", [BODY, Do.CLOSE], error=sdk.TransportError, doubtful=True),
         _bad("status line, a blank line", [b"Once\r\n\r\n" + BODY, Do.CLOSE]),
     ],
     "another HTTP": [
@@ -450,9 +454,13 @@ KINDS: dict[str, list[Fault]] = {
     "length too large": [
         *[
             _bad(
-                f"headers, {length}", [*_plain(f"Content-Length: {length}"), Do.CLOSE], TEXT, sdk.StreamInterruptedError
+                f"headers, {length}",
+                [*_plain(f"Content-Length: {length}"), Do.CLOSE],
+                TEXT,
+                sdk.StreamInterruptedError,
+                doubtful=doubtful,
             )
-            for length in (len(BODY) + 1, "9" * 20)
+            for length, doubtful in ((len(BODY) + 1, False), ("9" * 20, True))
         ],
         _bad("headers, open", [*_plain("Content-Length: 99"), Do.HOLD], TEXT, sdk.IdleTimeoutError, timeout=_NO_MORE),
     ],
@@ -462,11 +470,11 @@ KINDS: dict[str, list[Fault]] = {
             for value in ("-1", "+5", "0x19", "abc", "", "5.0", "5 5", "5, 6", "9" * 5000)
         ],
         _bad("headers, two", _plain(LENGTH, "Content-Length: 5")),
-        _good("headers, twice", _plain(LENGTH, LENGTH), by="length"),
+        _good("headers, twice", _plain(LENGTH, LENGTH), by="length", doubtful=True),
     ],
     "length and chunks": [
-        _good("headers, length first", _with("Content-Length: 5", TE)),
-        _good("headers, chunked first", _with(TE, "Content-Length: 500")),
+        _good("headers, length first", _with("Content-Length: 5", TE), doubtful=True),
+        _good("headers, chunked first", _with(TE, "Content-Length: 500"), doubtful=True),
     ],
     "unknown transfer encoding": [
         *[
@@ -486,8 +494,8 @@ KINDS: dict[str, list[Fault]] = {
     "giant header": [
         _bad("headers", _with("a: " + "b" * 200_000, TE)),
         _bad("headers, thousands", _with(*[f"a{n}: b" for n in range(20_000)], TE)),
-        _good("headers, 60 KB", _with("a: " + "b" * 60_000, TE)),
-        _good("headers, a thousand", _with(*[f"a{n}: b" for n in range(1000)], TE)),
+        _good("headers, 60 KB", _with("a: " + "b" * 60_000, TE), doubtful=True),
+        _good("headers, a thousand", _with(*[f"a{n}: b" for n in range(1000)], TE), doubtful=True),
     ],
     "compressed unasked": [
         *[
@@ -514,6 +522,7 @@ KINDS: dict[str, list[Fault]] = {
             [FIRST + b"f" * 20 + b"\r\nupon", Do.CLOSE],
             "Once upon",
             sdk.StreamInterruptedError,
+            doubtful=True,
         ),
         _bad("chunk framing, too small", [FIRST + b"2\r\nupon\r\n" + END], "Once up"),
         _bad("chunk framing, no CRLF", [FIRST + b"4\r\nupon" + END], "Once upon"),
@@ -521,7 +530,7 @@ KINDS: dict[str, list[Fault]] = {
     ],
     "chunk extension": [
         _good("chunk framing", [FIRST + b'5;a=b;c="d"\r\nupon!\r\n' + END], "Once upon!"),
-        _bad("chunk framing, endless", [FIRST + b"5;" + b"a" * 200_000, Do.HOLD], "Once "),
+        _bad("chunk framing, endless extension", [FIRST + b"5;" + b"a" * 200_000, Do.HOLD], "Once "),
     ],
     "trailers": [
         _good("in the end", [HEADS["chunked"] + CHUNKS + b"0\r\na: b\r\nc: d\r\n\r\n"]),

@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Literal, assert_type
 
+import aiohttp
+
 from aichatfree_sdk import (
     AIChatFreeError,
     APIStatusError,
@@ -37,6 +39,8 @@ from aichatfree_sdk import (
 from aichatfree_sdk.provider import AIChatFree
 from aichatfree_sdk.server import ChatMessage, create_app, echo_responder, scripted_responder
 from aichatfree_sdk.testing import AsyncScriptedTransport, LocalServer, ScriptedResponse, ScriptedTransport
+from aichatfree_sdk.transports.aiohttp import AiohttpTransport
+from aichatfree_sdk.transports.httpx import AsyncHttpxTransport
 
 
 def blocking() -> None:
@@ -143,9 +147,13 @@ def small_things() -> None:
     assert_type(generate_signature(1_700_000_000_000, "Hello"), str)
 
 
-def provider() -> None:
+async def provider(proxy: str | None) -> None:
     messages = [{"role": "user", "content": "Hello"}]
     assert_type(AIChatFree.create_async_generator("gemini-1.5-pro", messages), AsyncGenerator[str, None])
+    async with aiohttp.TCPConnector() as connector:
+        AIChatFree.create_async_generator("", messages, proxy, connector)
+        AIChatFree.create_async_generator("", messages, connector=AiohttpTransport(connector, max_connections=1000))
+    AIChatFree.create_async_generator("", messages, connector=AsyncHttpxTransport())
     assert_type(AIChatFree.default_model, str)
 
 

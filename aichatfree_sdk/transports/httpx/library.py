@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import ssl
 import sys
 from collections.abc import Callable, Generator
 from types import ModuleType
@@ -16,7 +18,7 @@ from ...core.failure import FailureKind, TransportFailure
 from ...core.request import Request
 from ...core.response import ResponseHead
 from ...errors import InvalidArgumentError
-from .pool import OWNER, harden
+from .pool import OWNER
 from .wire import Wire
 
 FORKED = "its http_client has connections of the process that this one was forked from"
@@ -43,31 +45,75 @@ def check_client(client: object, kind: str) -> ModuleType:
     return library
 
 
-def make_client(kind: Callable[..., Any], proxy: str | None, max_connections: int) -> Any:
-    """Make a client of our own: ``kind`` is httpx.Client or httpx.AsyncClient; raises InvalidArgumentError."""
-    # Idle connections: httpx's own 20 would close the rest of a burst's, only to open them again for the next one.
-    limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
+def make_client(
+    kind: Callable[..., Any], connections: Callable[..., Any], proxy: str | None, max_connections: int
+) -> Any:
+    """Make a client of our own.
+
+    Args:
+        kind: httpx.Client or httpx.AsyncClient.
+        connections: what takes the place of httpcore's pool.
+        proxy: the URL of a proxy.
+        max_connections: how many there may be.
+
+    Raises:
+        InvalidArgumentError: the proxy, or what the environment says of proxies, cannot be used. What it says of
+            certificates is looked at by the first request that needs them, and raises the same.
+    """
     # A proxy cannot reach our loopback, but HTTP_PROXY would send it there; one that is named as proxy= is meant.
     direct = {} if proxy else {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
     try:
-        client = kind(proxy=proxy, mounts=direct, limits=limits, follow_redirects=False)
+        # With a context that trusts nobody: to read certificates is a quarter of what it takes to begin, and http://
+        # needs none.
+        client = kind(
+            proxy=proxy, mounts=direct, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), follow_redirects=False
+        )
     except ImportError as error:  # a SOCKS proxy needs a package that httpx does not install
         problem = str(error)
     except (ValueError, httpx.InvalidURL):  # its text repeats the URL, which may hold a password
         where = "it" if proxy else "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"
         problem = f"{where} holds no URL of a proxy that can be used: correct or unset it"
-    except OSError as error:
-        names = "SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE"
-        raise InvalidArgumentError("http_client", f"cannot be made with what {names} name: {error}") from error
     else:
-        if kind is httpx.Client:
-            harden(client)
+        take_over(client, functools.partial(connections, most=max_connections, make_context=_make_context))
         return client
     raise InvalidArgumentError("proxy", problem)
 
 
-def to_httpx(request: Request, wire: Wire, trace: Callable[..., Any]) -> dict[str, Any]:
-    """Return the arguments of ``build_request``."""
+def _make_context() -> ssl.SSLContext:
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        names, problem = "SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE", str(error)
+    raise InvalidArgumentError("http_client", f"cannot be made with what {names} name: {problem}")
+
+
+def take_over(client: Any, connections: Callable[[Any], Any]) -> None:
+    """Put what ``connections`` makes of them in the place of the client's pools; httpx has no argument for it."""
+    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
+        if transport is not None:
+            transport._pool = connections(transport._pool)  # noqa: SLF001
+
+
+# Making these costs httpx more than sending them, and memory for each stream; a program has few.
+_to_url = functools.lru_cache(maxsize=64)(httpx.URL)
+_to_headers = functools.lru_cache(maxsize=64)(httpx.Headers)
+
+
+def own_request(request: Request, wire: Wire, trace: Callable[..., Any]) -> httpx.Request:
+    """Return the request for a client of our own, whose cookies, authentication and parameters do not exist."""
+    connect, longest = wire.limits.connect_wait(), wire.limits.wait()
+    timeout = {"connect": connect, "read": longest, "write": longest, "pool": connect}
+    return httpx.Request(
+        request.method,
+        _to_url(request.url),
+        headers=_to_headers(request.headers),
+        content=request.body,
+        extensions={"timeout": timeout, "trace": trace, OWNER: wire},
+    )
+
+
+def client_request(request: Request, wire: Wire, trace: Callable[..., Any]) -> dict[str, Any]:
+    """Return the arguments of ``build_request``, for a client that was given to us."""
     connect = wire.limits.connect_wait()
     longest = wire.limits.wait()
     return {

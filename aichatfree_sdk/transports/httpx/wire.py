@@ -51,6 +51,9 @@ class Wire:
         fresh: the connection was opened for this request.
         sent: it got as far as a connection to whom it is for: a proxy's CONNECT is a part of connecting.
         alone: it has that connection for itself: HTTP/1.
+        pool: the connections of a client of our own, of which it has one.
+        connection: that one, until it is settled what becomes of it.
+        doomed: it is to be closed, even if httpcore takes it for idle.
         stream: the network stream that was opened for it, or that it was written to.
         tap: the tap on that stream, if the response is read through it.
         tapped: we can tell whether a byte of the response came.
@@ -76,6 +79,9 @@ class Wire:
     fresh: bool = False
     sent: bool = False
     alone: bool = False
+    pool: Any = None
+    connection: Any = None
+    doomed: bool = False
     stream: Any = None
     tap: Tap | None = None
     tapped: bool = False
@@ -102,7 +108,7 @@ class Wire:
 
     def check_process(self) -> None:
         """Raise TransportFailure in a forked child of who opened it."""
-        if self.inherited:
+        if self.process != _process:
             raise TransportFailure(FailureKind.BOUND, "its answer is that of the process that this one was forked from")
 
     def attach(self, response: Any) -> None:
@@ -119,9 +125,12 @@ class Wire:
         # The rest of a chunk is the beginning of the one read behind it. Of a read that has more than one piece, only
         # the first can be such a rest, and only the last be cut, whatever the others end with.
         ended = self.cut and (self.reads != 1 or not self.raw.startswith(chunk))
-        self.cut, self.reads, self.last = self.raw.endswith(chunk), 0, chunk
-        piece = Cut(chunk) if self.cut else chunk
-        return (b"", piece) if ended else (piece,)
+        self.cut = self.raw.endswith(chunk)
+        self.reads = 0
+        self.last = chunk
+        if ended:
+            return (b"", Cut(chunk) if self.cut else chunk)
+        return (Cut(chunk),) if self.cut else (chunk,)
 
     def end(self, ended_by: str) -> None:
         """Note the end of the body, and see to it that no byte behind it is taken for the next request's answer.
@@ -134,6 +143,7 @@ class Wire:
             alone = self.raw == self.last or self.raw.endswith((b"\n\r\n" + self.last, b"\n\n" + self.last))
             clean = alone and not self.reads
         self.ended = True
+        self.doomed = ended_by == "close" or not clean
         if not clean:
             self.hang_up()  # the pool finds the connection dead when it looks at it next
 
@@ -204,6 +214,11 @@ def _shut_down(sock: Any) -> None:
 opening: ContextVar[Wire | None] = ContextVar("opening", default=None)
 
 
+def compact(raw: bytes) -> bytes:
+    """Return a copy of what was read: the operating system wrote it to the beginning of 64 KiB, which it would pin."""
+    return bytes(memoryview(raw))
+
+
 @define(eq=False, repr=False)
 class Tap:
     """Stands in for the ``read`` of a network stream: blocking.
@@ -228,7 +243,7 @@ class Tap:
 
     def read_for(self, wire: Wire, max_bytes: int) -> Any:
         """Read for a request, as long as its limits allow."""
-        wire.raw = self.read(max_bytes, wire.wait())
+        wire.raw = compact(self.read(max_bytes, wire.wait()))
         wire.reads += 1
         wire.received = wire.received or bool(wire.raw)
         return wire.raw

@@ -1,0 +1,289 @@
+"""The transport over aiohttp, as far as no table shows it that is run on every runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+import aiohttp
+import anyio
+import hygiene
+import pytest
+from scripted_server import CHUNKED, END, Do, ScriptedServer, Step, answer, chunk, cut
+
+import aichatfree_sdk as sdk
+from aichatfree_sdk import AsyncClient, AsyncStream, RetryPolicy, Timeout
+from aichatfree_sdk.transports.aiohttp import AiohttpTransport
+
+ENDLESS: list[Step] = [CHUNKED, chunk("one "), chunk("two "), Do.HOLD]
+NEVER = RetryPolicy(max_retries=0)
+
+
+def run(main: Callable[..., Awaitable[None]], *args: Any) -> None:
+    with hygiene.unharmed():
+        hygiene.run(main, *args, backend="asyncio")
+
+
+@contextlib.asynccontextmanager
+async def one_connection(url: str, **options: Any) -> Any:
+    async with (
+        AiohttpTransport(max_connections=1) as transport,
+        AsyncClient(url, transport=transport, retry=NEVER, **options) as client,
+    ):
+        yield client, transport
+
+
+async def read_two(stream: AsyncStream) -> None:
+    assert [await anext(stream), await anext(stream)] == ["one ", "two "]
+
+
+def test_closing_the_transport_wakes_a_reader_and_whoever_waits_for_a_slot() -> None:
+    async def main(url: str) -> None:
+        with anyio.fail_after(10):  # their own clocks would wake them, too, later
+            await close(url)
+
+    async def close(url: str) -> None:
+        async with one_connection(url) as (client, transport), anyio.create_task_group() as tasks:
+
+            async def read() -> None:
+                with pytest.raises(sdk.ClientClosedError):
+                    await anext(stream)
+
+            async def ask() -> None:
+                with pytest.raises(sdk.ClientClosedError):
+                    await client.ask("q")
+
+            stream = client.stream("q")
+            await read_two(stream)
+            tasks.start_soon(read)
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            await transport.aclose()
+
+    with ScriptedServer(ENDLESS) as server:
+        run(main, server.url)
+    assert server.connections == 1
+
+
+def test_closing_the_transport_wakes_whoever_waits_for_the_head() -> None:
+    async def main(server: ScriptedServer) -> None:
+        async with one_connection(server.url) as (client, transport), anyio.create_task_group() as tasks:
+
+            async def ask() -> None:
+                with pytest.raises(sdk.ClientClosedError):
+                    await client.ask("q")
+
+            tasks.start_soon(ask)
+            await asyncio.to_thread(server.asked.wait, 10)
+            await transport.aclose()
+
+    with ScriptedServer([Do.HOLD]) as server:
+        # asyncio's threads are there until the loop has ended.
+        hygiene.run(main, server, backend="asyncio")
+
+
+def test_a_dropped_stream_warns_hangs_up_and_frees_its_slot() -> None:
+    async def main(url: str) -> None:
+        async with one_connection(url) as (client, _):
+            stream = client.stream("q")
+            await read_two(stream)
+            with pytest.warns(ResourceWarning, match="was dropped unclosed"):
+                del stream
+                gc.collect()
+            assert (await client.ask("q")).text == "next"
+
+    with ScriptedServer(ENDLESS, answer("next")) as server:  # which asserts that it was hung up on
+        run(main, server.url)
+    assert server.served == [1, 2]
+
+
+async def stop_by_scope(work: Callable[[], Any], begun: asyncio.Event) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        await begun.wait()
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+
+
+async def stop_by_task(work: Callable[[], Any], begun: asyncio.Event) -> None:
+    task = asyncio.create_task(work())
+    await begun.wait()
+    await anyio.wait_all_tasks_blocked()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def stop_by_timeout(work: Callable[[], Any], begun: asyncio.Event) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.03):
+            await work()
+
+
+@pytest.mark.parametrize("stop", [stop_by_scope, stop_by_task, stop_by_timeout])
+@pytest.mark.parametrize("where", ["connect", "head", "text", "closing"])
+def test_ten_that_are_cancelled_leave_no_slot_taken_and_no_connection(
+    where: Literal["connect", "head", "text", "closing"],
+    stop: Callable[[Callable[[], Any], asyncio.Event], Awaitable[None]],
+) -> None:
+    async def main(server: ScriptedServer) -> None:
+        async with one_connection(server.url) as (client, _):
+            for _ in range(10):
+                begun = asyncio.Event()
+
+                async def work(begun: asyncio.Event = begun) -> None:
+                    if where in ("connect", "head"):
+                        begun.set()
+                    async with client.stream("q") as stream:
+                        await read_two(stream)
+                        begun.set()
+                        # Else it is closed in a task that is being cancelled.
+                        await (anext(stream) if where == "text" else asyncio.Event().wait())
+
+                await stop(work, begun)
+            if where == "connect":
+                server.open()
+            assert (await client.ask("q", timeout=10)).text == "next"
+
+    scripts = [] if where == "connect" else [[Do.HOLD] if where == "head" else ENDLESS] * 10
+    door = "full" if where == "connect" else "open"
+    with hygiene.unharmed(), ScriptedServer(*scripts, then=answer("next"), door=door) as server:
+        hygiene.run(main, server, backend="asyncio")
+
+
+def test_another_event_loop_is_told_so() -> None:
+    async def first(url: str) -> AiohttpTransport:
+        async with aiohttp.TCPConnector() as connector:
+            transport = AiohttpTransport(connector)
+            assert (await AsyncClient(url, transport=transport).ask("q")).text == "one"
+        return transport
+
+    async def second(url: str, transport: AiohttpTransport) -> None:
+        with pytest.raises(sdk.ClientBoundError):
+            await AsyncClient(url, transport=transport).ask("q")
+        with pytest.raises(sdk.ClientBoundError):
+            await transport.aclose()
+
+    with ScriptedServer(answer("one")) as server:
+        transport = asyncio.run(first(server.url))
+        asyncio.run(second(server.url, transport))
+    assert server.connections == 1
+
+
+def test_trio_is_told_so_before_anything_is_sent() -> None:
+    async def main(url: str) -> None:
+        async with one_connection(url) as (client, _):
+            with pytest.raises(sdk.InvalidArgumentError, match="runs on asyncio only"):
+                await client.ask("q")
+
+    with ScriptedServer() as server:
+        hygiene.run(main, server.url, backend="trio")
+    assert server.connections == 0
+
+
+DELTAS = ["Once ", "upon ", "🙂", " a time."]
+
+
+@pytest.mark.parametrize("cut_up", [False, True], ids=["whole", "byte by byte"])
+@pytest.mark.parametrize("deltas", [DELTAS, ["Internal ", "server ", "error"]], ids=["text", "no failure"])
+def test_a_chunk_is_a_delta(deltas: list[str], cut_up: bool) -> None:
+    async def main(url: str) -> None:
+        async with one_connection(url) as (client, _), client.stream("q") as stream:
+            received = [delta async for delta in stream]
+        assert "".join(received) == "".join(deltas)
+        assert cut_up or received == deltas
+
+    script = answer(*deltas)
+    with ScriptedServer(cut(script) if cut_up else script) as server:
+        run(main, server.url)
+
+
+@pytest.mark.parametrize("cut_up", [False, True], ids=["whole", "byte by byte"])
+def test_a_failure_is_one_by_its_chunk(cut_up: bool) -> None:
+    async def main(url: str) -> None:
+        async with one_connection(url) as (client, _):
+            with pytest.raises(sdk.StreamInterruptedError) as caught:
+                await client.ask("q")
+        assert caught.value.partial_text == "one "
+
+    script: list[Step] = [CHUNKED, chunk("one "), chunk("Internal server error"), END]
+    with ScriptedServer(cut(script) if cut_up else script) as server:
+        run(main, server.url)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [(Timeout(idle=0.2), sdk.IdleTimeoutError), (Timeout(total=0.2), sdk.TotalTimeoutError)],
+    ids=["idle", "total"],
+)
+def test_a_clock_runs_out_while_nothing_comes(timeout: Timeout, error: type[Exception]) -> None:
+    async def main(url: str) -> None:
+        async with one_connection(url, timeout=timeout) as (client, _), client.stream("q") as stream:
+            await read_two(stream)
+            with pytest.raises(error):
+                await anext(stream)
+
+    with ScriptedServer(ENDLESS) as server:
+        run(main, server.url)
+
+
+def test_the_idle_clock_stands_still_while_the_consumer_works() -> None:
+    async def main(url: str) -> None:
+        async with one_connection(url, timeout=Timeout(idle=0.05)) as (client, _), client.stream("q") as stream:
+            assert await anext(stream) == "one "
+            worked = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.2, worked.set)
+            await worked.wait()
+            assert [delta async for delta in stream] == ["two ", "three"]
+
+    with ScriptedServer(answer("one ", "two ", "three")) as server:
+        run(main, server.url)
+
+
+def test_a_connection_is_used_again_and_a_connector_left_open() -> None:
+    async def main(url: str) -> None:
+        async with aiohttp.TCPConnector() as connector:
+            for _ in range(2):
+                async with AiohttpTransport(connector) as transport:
+                    assert (await AsyncClient(url, transport=transport).ask("q")).text == "one"
+            assert not connector.closed
+
+    with ScriptedServer(then=answer("one")) as server:
+        run(main, server.url)
+    assert server.served == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
+def test_the_environment_names_a_proxy_but_not_for_loopback(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(server: ScriptedServer) -> None:
+        async with one_connection("http://chat.invalid") as (client, _):
+            assert (await client.ask("q")).text == "via proxy"
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody is
+        async with one_connection(server.url) as (client, _):
+            assert (await client.ask("q")).text == "direct"
+        monkeypatch.setenv("NO_PROXY", "chat.invalid")
+        async with one_connection("http://chat.invalid") as (client, _):
+            with pytest.raises(sdk.ConnectError) as caught:
+                await client.ask("q")
+            assert "at the proxy" not in str(caught.value)
+
+    with ScriptedServer(answer("via proxy"), answer("direct")) as server:
+        monkeypatch.setenv(name, server.url)
+        # A name is looked up in one of asyncio's threads, which are there until the loop has ended.
+        hygiene.run(main, server, backend="asyncio")
+    assert server.heads[0].startswith("POST http://chat.invalid/api/generate ")
+    assert server.heads[1].startswith("POST /api/generate ")
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "127.0.0.1:3128", ""])
+def test_a_proxy_that_aiohttp_does_not_know_is_refused(proxy: str) -> None:
+    with pytest.raises(sdk.InvalidArgumentError, match="aiohttp-socks"):
+        AiohttpTransport(proxy=proxy)
+
+
+def test_a_connector_that_is_none_is_refused() -> None:
+    with pytest.raises(sdk.InvalidArgumentError, match="must be an aiohttp connector, not object"):
+        AiohttpTransport(object())  # type: ignore[arg-type]
