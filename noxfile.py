@@ -1,7 +1,7 @@
 """Every check of the project, each in an environment of its own; `nox` alone runs what a change has to pass.
 
-Sessions: lint, types, tests (on every supported interpreter that is found), docs, g4f, torture, fuzz. What follows
-``--`` goes to pytest, or to mkdocs: ``nox -s tests -- -k retry``, ``nox -s docs -- serve``.
+Sessions: lint, types, tests (on every supported interpreter that is found), docs, g4f, torture, fuzz, bench.
+What follows ``--`` goes to pytest, or to mkdocs: ``nox -s tests -- -k retry``, ``nox -s docs -- serve``.
 """
 
 from __future__ import annotations
@@ -152,3 +152,10 @@ def fuzz(session: nox.Session) -> None:
     session.install(".[server,cli]", *group("fuzz"))
     executions, *targets = session.posargs or ["20000"]
     session.run("python", "tests/fuzz/run.py", executions, session.create_tmp(), *targets)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the SDK beside what one might pick instead, for half an hour on an idle machine; ``-- TABLE`` for one."""
+    session.install(".[aiohttp]", *group("bench"))
+    session.run("python", "benchmarks/run.py", *session.posargs)

@@ -1,0 +1,263 @@
+"""Measure every contender, and write what came of it to docs/performance.md, docs/performance/*.svg and results.json.
+
+``nox -s bench`` runs all of it; ``nox -s bench -- NAME ...`` runs the tables named and keeps the rest of the results.
+Contenders run in turn, in processes of their own, and each table as many rounds; so whatever else the machine does
+meets all of them. A ratio is the median of the rounds' ratios, a figure the median of the rounds' figures.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+from attrs import field, frozen
+
+HERE = Path(__file__).parent
+DOCS = HERE.parent / "docs"
+ROUNDS = 7
+LIBRARIES = [
+    *("aichatfree_sdk", "httpx", "httpcore", "httpx2", "aiohttp", "requests"),
+    *("anyio", "trio", "g4f", "openai", "anthropic", "ollama"),
+]
+OURS = "aichatfree"
+BLOCKING = ["raw", "requests_loop", "httpx_loop", "httpx2_loop", OURS, "aichatfree_httpx2"]
+SDKS = ["ollama_sdk", "anthropic_sdk", "openai_sdk"]
+ON_ASYNCIO = ["raw", "aiohttp_loop", "g4f_provider", "aichatfree_aiohttp", "httpx_loop", OURS, "httpx2_loop"]
+MANY = [*ON_ASYNCIO, "aichatfree_httpx2"]
+ON_TRIO = ["httpx_loop", OURS, "httpx2_loop", "aichatfree_httpx2"]
+HELD_OPEN = ["aiohttp_loop", "aichatfree_aiohttp", "httpx_loop", OURS, "httpx2_loop", "aichatfree_httpx2"]
+PLUS_G4F = ["g4f_client", *SDKS]
+
+
+@frozen
+class Table:
+    """One measurement of several contenders.
+
+    Attributes:
+        name: of the table, and of its chart.
+        title: what is measured.
+        runtime: "sync", "asyncio" or "trio".
+        workload: a function of `drive`; "import" for the time to import a module; "conversation" for that script.
+        number: its argument.
+        contenders: modules of `contenders`, in the order of the rows.
+        unit: of the figures.
+        scale: how many of the unit are a second, or a byte.
+        against: a contender of ours, and the one that its ratio is to.
+    """
+
+    name: str
+    title: str
+    runtime: str
+    workload: str
+    number: int
+    contenders: list[str]
+    unit: str = "us"
+    scale: float = 1e6
+    against: dict[str, str] = field(factory=lambda: {OURS: "httpx_loop", "aichatfree_httpx2": "httpx2_loop"})
+
+
+AGAINST_AIOHTTP = {OURS: "httpx_loop", "aichatfree_httpx2": "httpx2_loop", "aichatfree_aiohttp": "aiohttp_loop"}
+DELTA, REQUEST = "CPU time per delta, one stream of 20,000 in a burst", "CPU time per request, on a kept connection"
+
+
+def _many(name: str, runtime: str, number: int, contenders: list[str]) -> Table:
+    title = f"CPU time per delta, {number:,} streams at once, 50 deltas each, 5,000 a second in all, {runtime}"
+    return Table(name, title, runtime, "streams", number, contenders, against=AGAINST_AIOHTTP)
+
+
+TABLES = [
+    Table("deltas-sync", f"{DELTA}, blocking", "sync", "deltas", 20_000, [*BLOCKING, *SDKS]),
+    Table(
+        "deltas-asyncio", f"{DELTA}, asyncio", "asyncio", "deltas", 20_000, [*MANY, *PLUS_G4F], against=AGAINST_AIOHTTP
+    ),
+    Table("deltas-trio", f"{DELTA}, trio", "trio", "deltas", 20_000, ON_TRIO),
+    Table("requests-sync", f"{REQUEST}, blocking", "sync", "requests", 300, [*BLOCKING, *SDKS]),
+    Table(
+        "requests-asyncio", f"{REQUEST}, asyncio", "asyncio", "requests", 300, [*MANY, *PLUS_G4F],
+        against=AGAINST_AIOHTTP,
+    ),
+    Table("requests-trio", f"{REQUEST}, trio", "trio", "requests", 300, ON_TRIO),
+    Table("first-sync", "Time to the first delta, blocking", "sync", "first", 200, [*BLOCKING, *SDKS]),
+    Table(
+        "first-asyncio", "Time to the first delta, asyncio", "asyncio", "first", 200, [*MANY, *PLUS_G4F],
+        against=AGAINST_AIOHTTP,
+    ),
+    Table(
+        "import", "CPU time of an import", "sync", "import", 0,
+        ["httpx", "httpx2", "requests", "aiohttp", "g4f", "ollama", "anthropic", "openai", "aichatfree_sdk"],
+        "ms", 1e3, {"aichatfree_sdk": "httpx"},
+    ),
+    Table(
+        "startup", "CPU time from the start to the end of the first answer, blocking", "sync", "startup", 0,
+        ["requests_loop", "httpx_loop", "httpx2_loop", OURS, *SDKS], "ms", 1e3, {OURS: "httpx_loop"},
+    ),
+    _many("streams-100", "asyncio", 100, [*MANY, *PLUS_G4F]),
+    _many("streams-500", "asyncio", 500, MANY),
+    _many("streams-1000", "asyncio", 1000, ["raw", "aiohttp_loop", "aichatfree_aiohttp", OURS]),
+    _many("streams-100-trio", "trio", 100, ON_TRIO),
+    Table(
+        "memory", "Memory per open stream that Python has allocated, 200 at once, asyncio", "asyncio", "memory", 200,
+        HELD_OPEN, "KiB", 1 / 1024, AGAINST_AIOHTTP,
+    ),
+    Table(
+        "resident", "Resident memory per open stream, 200 at once, asyncio", "asyncio", "resident_memory",
+        200, HELD_OPEN, "KiB", 1 / 1024, AGAINST_AIOHTTP,
+    ),
+    Table(
+        "large", "Memory at the peak of an answer of 100 MB whose deltas are dropped, blocking", "sync", "large",
+        10_000,
+        ["httpx_loop", OURS, "aichatfree_keeps_none"], "MB", 1e-6, {},
+    ),
+    Table(
+        "conversation", "What a history of 10,000 messages adds to a turn, over serialising and signing what is sent",
+        "sync", "conversation", 0, ["all of it is sent", "the newest 99 are sent"], "times", 1, {},
+    ),
+]  # fmt: skip
+
+
+def measure(table: Table, contender: str, port: str) -> float:
+    """Run one contender once, in a process of its own."""
+    if table.workload == "import":
+        code = f"import time; began = time.process_time(); import {contender}; print(time.process_time() - began)"
+        command = ["-c", code]
+    elif table.workload == "conversation":
+        command = [str(HERE / "conversation.py")]
+    else:
+        number = [str(table.number)] if table.number else []
+        command = [str(HERE / "drive.py"), contender, table.runtime, table.workload, port, *number]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, cwd=HERE)
+    if done.returncode:
+        raise SystemExit(f"{table.name}, {contender}: {done.stderr[-2000:]}")
+    figures = done.stdout.split()
+    return float(figures[table.contenders.index(contender) if len(figures) > 1 else 0])
+
+
+def run(table: Table, port: str) -> dict[str, list[float]]:
+    """Return the figures of each contender, one a round."""
+    figures: dict[str, list[float]] = {contender: [] for contender in table.contenders}
+    for _ in range(ROUNDS):
+        for contender in table.contenders:
+            figures[contender].append(measure(table, contender, port))
+    return figures
+
+
+def ratio(figures: dict[str, list[float]], one: str, other: str) -> float:
+    """Return the median of the rounds' ratios."""
+    return median(a / b for a, b in zip(figures[one], figures[other], strict=True))
+
+
+def rows(table: Table, figures: dict[str, list[float]]) -> list[str]:
+    """Return the table in Markdown; the last column is what the targets are about."""
+    base = next((it for it in ("httpx_loop", "httpx") if it in figures), None)
+    lines = [f"### {table.title}", "", f"![{table.title}](performance/{table.name}.svg)", ""]
+    lines += [f"| | {table.unit} | to httpx | to the same library by hand |", "|---|--:|--:|--:|"]
+    for contender, values in figures.items():
+        to_base = f"{ratio(figures, contender, base):.2f}" if base else ""
+        by_hand = table.against.get(contender, "")
+        to_hand = f"**{ratio(figures, contender, by_hand):.2f}**" if by_hand in figures else ""
+        lines.append(f"| {label(contender)} | {median(values) * table.scale:,.4g} | {to_base} | {to_hand} |")
+    return [*lines, ""]
+
+
+LABELS = {
+    OURS: "aichatfree_sdk",
+    "aichatfree_sdk": "aichatfree_sdk",
+    "aichatfree_httpx2": "aichatfree_sdk over httpx2",
+    "aichatfree_aiohttp": "aichatfree_sdk over aiohttp",
+    "aichatfree_keeps_none": "aichatfree_sdk, keep_text=False",
+    "raw": "sockets, no HTTP library (the floor)",
+    "g4f_provider": "g4f, a provider's loop",
+    "g4f_client": "g4f, its client",
+}
+
+
+def label(contender: str) -> str:
+    """Return how a contender is called in a table."""
+    by_hand = contender.removesuffix("_loop")
+    return LABELS.get(contender, f"{by_hand}, by hand" if by_hand != contender else contender.removesuffix("_sdk"))
+
+
+def draw(table: Table, figures: dict[str, list[float]]) -> None:
+    """Write a chart: a bar for each contender, ours in colour, with the quarter and three-quarter rounds."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    # Text stays text, and the grey can be read on white and on black; the salt makes two runs' files comparable.
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": table.name, "text.color": "#888", "font.size": 9})
+    values = [median(it) * table.scale for it in figures.values()]
+    figure, axes = plt.subplots(figsize=(8, 0.5 + 0.3 * len(values)))
+    colours = ["#00897b" if contender.startswith(OURS) else "#9e9e9e" for contender in figures]
+    bars = axes.barh([label(contender) for contender in figures], values, color=colours)
+    axes.bar_label(bars, labels=[f"{value:,.4g} {table.unit}" for value in values], padding=4, color="#888")
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.tick_params(colors="#888", length=0)
+    axes.xaxis.set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    figure.savefig(
+        DOCS / "performance" / f"{table.name}.svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
+    )
+    plt.close(figure)
+
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def write(results: dict[str, dict[str, list[float]]]) -> None:
+    """Write the JSON, the charts, and the part of the page between its marks."""
+    (DOCS / "performance").mkdir(exist_ok=True)
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    machine = f"{python}, {platform.system()} on {platform.machine()}, {os.cpu_count()} cores; {libraries}"
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    data = {"day": today, "machine": machine, "rounds": ROUNDS, "figures": results}
+    (DOCS / "performance" / "results.json").write_text(json.dumps(data, indent=1) + "\n", "utf-8")
+    measured = [f"Measured on {today}, {ROUNDS} rounds, {machine}.", ""]
+    for table in TABLES:
+        if table.name in results:
+            draw(table, results[table.name])
+            measured += rows(table, results[table.name])
+    page = DOCS / "performance.md"
+    before, _, rest = page.read_text("utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text("\n".join([before + BEGIN, "", *measured, END + after]), "utf-8")
+
+
+def main(names: list[str]) -> None:
+    """Run the tables named, or all."""
+    unknown = set(names) - {table.name for table in TABLES}
+    if unknown:
+        raise SystemExit(
+            f"no such table: {', '.join(sorted(unknown))}; there are {', '.join(it.name for it in TABLES)}"
+        )
+    # A thousand streams are a thousand files, on either side.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8192, max(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+    earlier = DOCS / "performance" / "results.json"
+    results = json.loads(earlier.read_text("utf-8"))["figures"] if names and earlier.exists() else {}
+    server = subprocess.Popen([sys.executable, str(HERE / "servers.py")], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    port = server.stdout.readline().strip()
+    try:
+        for table in TABLES:
+            if not names or table.name in names:
+                results[table.name] = figures = run(table, port)
+                print("\n".join(rows(table, figures)), flush=True)
+                write(results)  # each as it comes: it takes long, and something may end it
+    finally:
+        server.terminate()
+        server.wait()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
