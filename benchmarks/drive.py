@@ -170,8 +170,8 @@ def path_of(workload: str, number: int) -> str:
         "requests": "/1/1/0",
         "first": "/10/1/0",
         "streams": f"/{STREAM_DELTAS}/1/{number // 5}",  # 5,000 deltas a second in all, however many the streams
-        "memory": "/2/1/3000",
-        "resident_memory": "/2/1/3000",
+        "memory": "/2/1/2000",
+        "resident_memory": "/2/1/2000",
         "large": f"/{number}/2000/0",
     }[workload]
 

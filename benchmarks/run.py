@@ -76,18 +76,19 @@ def _many(name: str, runtime: str, number: int, contenders: list[str]) -> Table:
 TABLES = [
     Table("deltas-sync", f"{DELTA}, blocking", "sync", "deltas", 20_000, [*BLOCKING, *SDKS]),
     Table(
-        "deltas-asyncio", f"{DELTA}, asyncio", "asyncio", "deltas", 20_000, [*MANY, *PLUS_G4F], against=AGAINST_AIOHTTP
+        "deltas-asyncio", f"{DELTA}, asyncio", "asyncio", "deltas", 20_000, [*MANY, "g4f_client"],
+        against=AGAINST_AIOHTTP,
     ),
     Table("deltas-trio", f"{DELTA}, trio", "trio", "deltas", 20_000, ON_TRIO),
     Table("requests-sync", f"{REQUEST}, blocking", "sync", "requests", 300, [*BLOCKING, *SDKS]),
     Table(
-        "requests-asyncio", f"{REQUEST}, asyncio", "asyncio", "requests", 300, [*MANY, *PLUS_G4F],
+        "requests-asyncio", f"{REQUEST}, asyncio", "asyncio", "requests", 300, [*MANY, "g4f_client"],
         against=AGAINST_AIOHTTP,
     ),
     Table("requests-trio", f"{REQUEST}, trio", "trio", "requests", 300, ON_TRIO),
-    Table("first-sync", "Time to the first delta, blocking", "sync", "first", 200, [*BLOCKING, *SDKS]),
+    Table("first-sync", "Time to the first delta, blocking", "sync", "first", 200, BLOCKING),
     Table(
-        "first-asyncio", "Time to the first delta, asyncio", "asyncio", "first", 200, [*MANY, *PLUS_G4F],
+        "first-asyncio", "Time to the first delta, asyncio", "asyncio", "first", 200, MANY,
         against=AGAINST_AIOHTTP,
     ),
     Table(
@@ -100,7 +101,7 @@ TABLES = [
         ["requests_loop", "httpx_loop", "httpx2_loop", OURS, *SDKS], "ms", 1e3, {OURS: "httpx_loop"},
     ),
     _many("streams-100", "asyncio", 100, [*MANY, *PLUS_G4F]),
-    _many("streams-500", "asyncio", 500, MANY),
+    _many("streams-500", "asyncio", 500, ON_ASYNCIO),
     _many("streams-1000", "asyncio", 1000, ["raw", "aiohttp_loop", "aichatfree_aiohttp", OURS]),
     _many("streams-100-trio", "trio", 100, ON_TRIO),
     Table(
