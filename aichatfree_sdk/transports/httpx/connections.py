@@ -13,10 +13,14 @@ all are closed.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Self
 
+import httpcore
+
+from ...core.failure import FailureKind, TransportFailure
 from .pool import OWNER
 from .wire import Wire
 
@@ -94,7 +98,8 @@ class Connections(_Connections):
         wire = request.extensions[OWNER]
         for connection in self._supply(wire, request.url.origin):
             connection.close()
-        return wire.connection.handle_request(request)
+        with _closed_meanwhile():
+            return wire.connection.handle_request(request)
 
     def settle(self, wire: Wire, *, whole: bool) -> None:
         """End the part of ``wire`` in its connection, which is used again if the answer came ``whole``."""
@@ -123,7 +128,8 @@ class AsyncConnections(_Connections):
         wire = request.extensions[OWNER]
         for connection in self._supply(wire, request.url.origin):
             await connection.aclose()
-        return await wire.connection.handle_async_request(request)
+        with _closed_meanwhile():
+            return await wire.connection.handle_async_request(request)
 
     async def settle(self, wire: Wire, *, whole: bool) -> None:
         """End the part of ``wire`` in its connection, which is used again if the answer came ``whole``."""
@@ -142,6 +148,14 @@ class AsyncConnections(_Connections):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+@contextlib.contextmanager
+def _closed_meanwhile() -> Generator[None]:
+    try:
+        yield
+    except httpcore.ConnectionNotAvailable:  # nobody else has it: all were closed between the supply and this
+        raise TransportFailure(FailureKind.CLOSED) from None
 
 
 def _taken(take: Callable[[], Any]) -> Any:
