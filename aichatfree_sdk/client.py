@@ -78,10 +78,10 @@ class Stream(BaseStream):
 
         A reader in another thread gets an error at once; where it is still connecting, when that has ended.
         """
-        # The reader sets _reading and then looks at _closing; this sets _closing and then looks at _reading. So at
-        # least one of the two sees the other, and the reader, if there is one, does the work.
         if self._reply is not None:  # it has ended, and nothing is open
             return
+        # The reader sets _reading and then looks at _closing; this sets _closing and then looks at _reading. So at
+        # least one of the two sees the other, and the reader, if there is one, does the work.
         self._closing = True
         if not self._reading:
             self._wind_up()
