@@ -13,16 +13,16 @@ import asyncio
 import contextlib
 import functools
 import os
-import selectors
-from collections.abc import Callable, Generator
-from contextvars import ContextVar
+import select
+from asyncio import _get_running_loop as _running_loop
+from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from io import BytesIO
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.request import getproxies, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import anyio
-from attrs import define
+from attrs import define, field
 
 from ..core.decoder import Cut
 from ..core.failure import FailureKind, TransportFailure, client_error
@@ -30,15 +30,18 @@ from ..core.limits import Limits
 from ..core.request import Request
 from ..core.response import ResponseHead
 from ..errors import InvalidArgumentError
+from .reading import read_less
 
 try:
     import aiohttp
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.http_exceptions import HttpProcessingError, TransferEncodingError
-    from aiohttp.streams import EMPTY_PAYLOAD
+    from aiohttp.streams import StreamReader
     from yarl import URL
 except ImportError as error:
     raise ImportError("AiohttpTransport needs aiohttp: pip install 'aichatfree-sdk[aiohttp]'") from error
+
+_T = TypeVar("_T")
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ELSEWHERE = "its connections are those of another event loop or process"
@@ -46,11 +49,11 @@ _ELSEWHERE = "its connections are those of another event loop or process"
 _SKIPPED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 _RAISED = (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.TimeoutError, ValueError)
 
+# How much of a body may wait to be read, in pieces and ends of chunks; aiohttp bounds its bytes.
+_MOST_PIECES = 8192
+
 # Above it, aiohttp warns that one write of so much holds up the event loop.
 _LARGE = 2**20
-
-# Not epoll: it would take a file descriptor for one look. Windows has select only.
-_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 _to_url = lru_cache(maxsize=64)(functools.partial(URL, encoded=True))
 
@@ -70,7 +73,73 @@ class _Progress:
     received: bool = False
 
 
-_sending: ContextVar[_Progress | None] = ContextVar("sending", default=None)
+# Which request a connection is for: it is told in the task that sends it. A ContextVar would stay in each callback's
+# context, as long as the connection.
+_sending: dict[asyncio.Task[Any] | None, _Progress] = {}
+
+
+class _Body(StreamReader):
+    """aiohttp's own, but read piece by piece, as they came, and only then what ended it.
+
+    aiohttp raises what ended a body before it hands over what had come, and finds the ends of chunks by sums that are a
+    sixth of what a delta costs. Its parser makes a StreamReader and nothing else, so that becomes one of these.
+    """
+
+    __slots__ = ()
+
+    def begin(self) -> None:
+        """Put ``b""`` behind each chunk of what has come with the head already."""
+        fed = b"".join(self._buffer)
+        self._buffer.clear()
+        self._cursor = 0  # from here on: where the last chunk ended
+        for end in self._http_chunk_splits or ():
+            self._buffer += [fed[self._cursor : end], b""]
+            self._cursor = end
+        if len(fed) > self._cursor:
+            self._buffer.append(fed[self._cursor :])
+
+    def begin_http_chunk_receiving(self) -> None:
+        """Keep no list of ends."""
+
+    def end_http_chunk_receiving(self) -> None:
+        """Note the end of a chunk; that of the last one, which is empty, is none."""
+        if self.total_bytes == self._cursor:
+            return
+        self._cursor = self.total_bytes
+        self._buffer.append(b"")
+        if len(self._buffer) > _MOST_PIECES:
+            self._protocol.pause_reading()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def take(self) -> bytes | None:
+        """Return a chunk, or a piece of one as `Cut`, or ``b""`` where the piece before was its end; None is the end.
+
+        Raises:
+            Exception: what ended the body.
+        """
+        buffer = self._buffer
+        while not buffer:
+            if self._exception is not None:
+                raise self._exception
+            if self._eof:
+                return None
+            waiter = self._waiter = self._loop.create_future()
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+        piece = buffer.popleft()
+        self._size -= len(piece)
+        paused = self._protocol._reading_paused  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        if paused and self._size < self._low_water and len(buffer) < _MOST_PIECES // 2:
+            self._protocol.resume_reading()
+        if not piece:
+            return piece
+        if not buffer or buffer[0]:
+            return Cut(piece)
+        buffer.popleft()
+        return piece
 
 
 class _Protocol(ResponseHandler):
@@ -82,7 +151,7 @@ class _Protocol(ResponseHandler):
     def set_response_params(self, **params: Any) -> None:
         """Note that a request is about to be written, if it is not the CONNECT of a tunnel."""
         if "auto_decompress" in params:
-            self._progress = progress = _sending.get()
+            self._progress = progress = _sending.get(asyncio.current_task())
             if progress is not None:
                 progress.sent, progress.reused = True, self._used
             self._used = True
@@ -99,6 +168,14 @@ class _Protocol(ResponseHandler):
                 return
         super().data_received(data)
 
+    def feed_data(self, data: Any, *args: Any) -> None:
+        """Take the head of a response, and its body."""
+        _, body = data
+        if type(body) is StreamReader:
+            body.__class__ = _Body
+            _Body.begin(body)  # type: ignore[arg-type]
+        super().feed_data(data, *args)
+
     def set_exception(self, exc: BaseException, *args: Any, **kwargs: Any) -> None:
         """Tell whoever reads the body, too, that the parser stumbled in it: aiohttp 3.14 lets it wait for ever.
 
@@ -113,6 +190,11 @@ class _Protocol(ResponseHandler):
                 self._payload.set_exception(exc)
             if self.transport is not None:
                 self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection."""
+        read_less(transport)
+        super().connection_made(transport)
 
     def is_connected(self) -> bool:
         """Tell whether it may serve a request: not where bytes came, or wait to be read, that nobody asked for."""
@@ -135,46 +217,35 @@ class _Protocol(ResponseHandler):
         self.abort()
 
 
+@define(eq=False, repr=False)
 class _Chunks:
     """The chunks of a response, as they were sent: an async iterator that is no generator, which a loop would close."""
 
-    def __init__(
-        self, response: aiohttp.ClientResponse, limits: Limits, progress: _Progress, transport: AiohttpTransport
-    ) -> None:
-        self._response = response
-        self._limits = limits
-        self._progress = progress
-        self._transport = transport
-        self._read = response.content.readchunk
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0  # when the wait that is going on has lasted too long
-        self._waiting = False
-        self._late = False
-        self._error: Exception | None = None  # which is raised when all has been read that came before it
+    _response: aiohttp.ClientResponse
+    _limits: Limits
+    _progress: _Progress
+    _transport: AiohttpTransport
+    _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _due: float = field(default=0.0, init=False)  # when the wait that is going on has lasted too long
+    _waiting: bool = field(default=False, init=False)
+    _late: bool = field(default=False, init=False)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        content = self._response.content
-        if self._error is not None and not _is_unread(content):
-            raise self._failure(self._error) from _shown(self._error)
         self._set_clock()
         self._waiting = True
         try:
-            data, whole = await self._read()
+            body = self._response.content
+            piece = await body.take() if isinstance(body, _Body) else None
         except _RAISED as error:
-            if _is_unread(content):  # it raises before it hands over what had come
-                self._error, content._exception = error, None  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-                return await anext(self)
             raise self._failure(error) from _shown(error)
         finally:
             self._waiting = False
-        if data:
-            return data if whole else Cut(data)
-        if whole and content is not EMPTY_PAYLOAD:  # the piece before was its end
-            return b""
+        if piece is not None:
+            return piece
         if self._transport.closed or self._late:  # an end that looks like the server's, from inside
             raise self._failure(aiohttp.ClientError())
         self.stop_clock()
@@ -214,10 +285,11 @@ class _Chunks:
 
 
 class _Response:
+    __slots__ = ("_response", "_transport", "chunks", "head")
+
     def __init__(self, response: aiohttp.ClientResponse, chunks: _Chunks, transport: AiohttpTransport) -> None:
-        version = response.version
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
-        self.head = ResponseHead(response.status, headers, f"HTTP/{version.major}.{version.minor}" if version else "")
+        self.head = ResponseHead(response.status, headers, _version(response.version))
         self.chunks = chunks
         self._response = response
         self._transport: AiohttpTransport | None = transport
@@ -279,7 +351,7 @@ class AiohttpTransport:
         self._slots = anyio.Semaphore(max_connections, fast_acquire=True)
         self._session: aiohttp.ClientSession | None = None
         self._home: tuple[asyncio.AbstractEventLoop | None, int] | None = None
-        self._opening: set[anyio.CancelScope] = set()
+        self._opening: set[asyncio.Timeout] = set()
 
     async def open(self, request: Request, limits: Limits) -> _Response:
         """Send ``request`` and return its response once the head has come, or raise TransportFailure.
@@ -291,6 +363,7 @@ class AiohttpTransport:
             raise InvalidArgumentError("transport", "runs on asyncio only: on trio leave it out, or use httpx's")
         if self._bound_elsewhere():
             raise TransportFailure(FailureKind.BOUND, _ELSEWHERE)
+        self._check_open()
         await self._take_slot(limits)
         progress = _Progress()
         try:
@@ -319,8 +392,9 @@ class AiohttpTransport:
             if self._bound_elsewhere():
                 raise client_error(FailureKind.BOUND, _ELSEWHERE)
             self.closed = True
-            for scope in list(self._opening):
-                scope.cancel()
+            for timeout in self._opening:
+                if not timeout.expired():
+                    timeout.reschedule(float("-inf"))
             await self._session.close()
         self.closed = True
 
@@ -330,43 +404,50 @@ class AiohttpTransport:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def _check_open(self) -> None:
+        if self.closed:
+            raise TransportFailure(FailureKind.CLOSED)
+
     async def _take_slot(self, limits: Limits) -> None:
-        with self._cancelled_by_closing(limits.connect_wait()):
-            await self._slots.acquire()
+        with contextlib.suppress(anyio.WouldBlock):
+            self._slots.acquire_nowait()
             return
-        raise TransportFailure(FailureKind.CLOSED if self.closed else FailureKind.POOL_TIMEOUT)
+        try:
+            await self._unless_closed(self._slots.acquire(), limits.connect_wait())
+        except TimeoutError:
+            raise TransportFailure(FailureKind.CLOSED if self.closed else FailureKind.POOL_TIMEOUT) from None
 
     async def _send(self, request: Request, limits: Limits, progress: _Progress) -> aiohttp.ClientResponse:
+        self._check_open()
         session, url = self._make_session(), _to_url(request.url)
-        token = _sending.set(progress)
+        task = asyncio.current_task()
+        _sending[task] = progress
         try:
-            with self._cancelled_by_closing(limits.wait()):
-                return await session.request(
-                    request.method,
-                    url,
-                    data=request.body if len(request.body) < _LARGE else BytesIO(request.body),
-                    headers=request.headers,
-                    proxy=self._proxy_for(url),
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, connect=limits.connect_wait()),
-                )
+            sending = session.request(
+                request.method,
+                url,
+                data=request.body if len(request.body) < _LARGE else BytesIO(request.body),
+                headers=request.headers,
+                proxy=self._proxy_for(url),
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None, connect=limits.connect_wait()),
+            )
+            return await self._unless_closed(sending, limits.wait())
         except _RAISED as error:
             failure = TransportFailure(FailureKind.CLOSED) if self.closed else _failure(error, progress)
             raise failure from _shown(error)
         finally:
-            _sending.reset(token)
-        raise TransportFailure(FailureKind.CLOSED if self.closed else FailureKind.TIMEOUT)
+            del _sending[task]
 
-    @contextlib.contextmanager
-    def _cancelled_by_closing(self, seconds: float | None) -> Generator[None]:
-        if self.closed:
-            raise TransportFailure(FailureKind.CLOSED)
-        with anyio.move_on_after(seconds) as scope:
-            self._opening.add(scope)
-            try:
-                yield
-            finally:
-                self._opening.discard(scope)
+    async def _unless_closed(self, call: Coroutine[Any, Any, _T], seconds: float | None) -> _T:
+        """Return what comes of it, or raise TimeoutError after so many seconds, or when this is closed."""
+        timeout = asyncio.timeout(seconds)
+        self._opening.add(timeout)
+        try:
+            async with timeout:
+                return await call
+        finally:
+            self._opening.discard(timeout)
 
     def _make_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -398,26 +479,22 @@ def _is_readable(transport: asyncio.BaseTransport | None) -> bool:
     sock = transport.get_extra_info("socket") if transport is not None else None
     if sock is None:
         return False
-    with _Selector() as selector:
-        selector.register(sock, selectors.EVENT_READ)
-        return bool(selector.select(0))
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@lru_cache(maxsize=8)
+def _version(version: aiohttp.HttpVersion | None) -> str:
+    return "" if version is None else f"HTTP/{version.major}.{version.minor}"
 
 
 def _is_framed(response: aiohttp.ClientResponse) -> bool:
     """Tell whether we know where the body ends: aiohttp's lenient parser takes what it does not know for text."""
     codings = response.headers.getall("Transfer-Encoding", [])
     return all(coding.strip().lower() == "chunked" for coding in codings)
-
-
-def _is_unread(content: aiohttp.StreamReader) -> bool:
-    return content.total_bytes > content._cursor  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:  # a forked child has none, either
-        return None
 
 
 def _failure(error: BaseException, progress: _Progress) -> TransportFailure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from runtimes import Runtime, every_runtime
 from scripted_server import CHUNKED, Do, ScriptedServer, answer, chunk
@@ -75,3 +77,16 @@ def test_an_answer_of_which_nothing_is_kept(runtime: Runtime) -> None:
 def test_what_a_conversation_shall_keep_is_kept() -> None:
     with pytest.raises(InvalidArgumentError, match=r"keep_text: .*conversation"):
         Client().stream("q", conversation=Conversation(), keep_text=False)
+
+
+@every_runtime
+def test_no_read_asks_for_a_buffer_that_would_be_mapped_afresh(runtime: Runtime) -> None:
+    with ScriptedServer(*[answer("a", "b")] * 2) as server:
+        runtime.ask(server.url)
+        tracemalloc.start()
+        try:
+            assert runtime.ask(server.url).text == "ab"
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 256 * 1024

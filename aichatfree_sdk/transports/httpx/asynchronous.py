@@ -21,6 +21,7 @@ from ...cancellation import apart
 from ...core.failure import FailureKind, TransportFailure, client_error
 from ...core.limits import Limits
 from ...core.request import Request
+from ..reading import read_less
 from .connections import AsyncConnections
 from .library import (
     ELSEWHERE,
@@ -305,6 +306,8 @@ class AsyncHttpxTransport:
     async def _send(self, request: Request, wire: Wire) -> Any:
         async def trace(event: str, info: dict[str, Any]) -> None:
             observe(wire, AsyncTap, event, info)
+            if event.endswith("connect_tcp.complete"):
+                read_less(info["return_value"])
 
         token = opening.set(wire)
         try:
