@@ -79,7 +79,7 @@ class AsyncStream(BaseStream):
 
         Once it returns, the connection and the conversation are free.
         """
-        if self._reply is not None:  # it has ended, and nothing is open
+        if self._finished is not None:  # it has ended, and nothing is open
             return
         self._closing = True
         if not self._reading:
@@ -131,7 +131,7 @@ class AsyncStream(BaseStream):
             finally:
                 exchange.closed()
         elif isinstance(action, Finish):
-            self._finish(action.reply)
+            self._finish(action)
         elif isinstance(action, Fail):
             self._fail(action.error)
             raise action.error

@@ -78,7 +78,7 @@ class Stream(BaseStream):
 
         A reader in another thread gets an error at once; where it is still connecting, when that has ended.
         """
-        if self._reply is not None:  # it has ended, and nothing is open
+        if self._finished is not None:  # it has ended, and nothing is open
             return
         # The reader sets _reading and then looks at _closing; this sets _closing and then looks at _reading. So at
         # least one of the two sees the other, and the reader, if there is one, does the work.
@@ -128,7 +128,7 @@ class Stream(BaseStream):
             finally:
                 exchange.closed()
         elif isinstance(action, Finish):
-            self._finish(action.reply)
+            self._finish(action)
         elif isinstance(action, Fail):
             self._fail(action.error)
             raise action.error

@@ -12,7 +12,7 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from .config import DEFAULT_MODEL, Settings, Timeout, check_proxy, configure_logging, to_headers
 from .conversation import Conversation, Prompt, to_messages
-from .core.actions import StartAttempt
+from .core.actions import Finish, StartAttempt
 from .core.decoder import FAILURE_TRAILER, MAX_REPLY_BYTES
 from .core.exchange import Exchange
 from .core.request import Request, check_question
@@ -142,12 +142,11 @@ class BaseClient(Generic[_TransportT]):
         self._check_open()
         question = to_messages("prompt", prompt)
         check_question(question)
-        if conversation is None:
-            conversation = Conversation()
-        elif not isinstance(conversation, Conversation):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidArgumentError("conversation", f"must be a Conversation, not {type(conversation).__name__}")
-        elif not keep_text:
-            raise InvalidArgumentError("keep_text", "cannot be False where a conversation is to keep the answer")
+        if conversation is not None:
+            if not isinstance(conversation, Conversation):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidArgumentError("conversation", f"must be a Conversation, not {type(conversation).__name__}")
+            if not keep_text:
+                raise InvalidArgumentError("keep_text", "cannot be False where a conversation is to keep the answer")
         if model is not None and model != self._settings.model:
             raise UnsupportedModelError(
                 "model",
@@ -157,7 +156,8 @@ class BaseClient(Generic[_TransportT]):
         settings = self._settings
         if timeout is not None or retry is not None:
             settings = settings.change(timeout=timeout, retry=retry)
-        return AnswerWork(settings, self._budget, conversation, question, to_headers(headers), keep_text=keep_text)
+        turn = None if conversation is None else conversation.prepare(question)
+        return AnswerWork(settings, self._budget, question, turn, to_headers(headers), keep_text)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._settings.base_url}{', closed' if self.closed else ''}>"
@@ -172,7 +172,7 @@ class BaseStream:
         self._client = client  # a stream keeps its client, and so its connection, alive
         self._work = work
         self._exchange = None
-        self._reply: Reply | None = None
+        self._finished: Finish | None = None
         self._error: AIChatFreeError | None = None
         self._ended = False
         self._closing = False
@@ -190,8 +190,8 @@ class BaseStream:
         Raises:
             AIChatFreeError: the error that ended the stream; or one that says that it has not ended yet.
         """
-        if self._reply is not None:
-            return self._reply
+        if self._finished is not None:
+            return self._finished.reply
         if self._error is not None:
             raise self._error
         if self._ended:
@@ -203,12 +203,12 @@ class BaseStream:
             self._exchange = self._work.begin()
         return self._exchange
 
-    def _finish(self, reply: Reply) -> None:
+    def _finish(self, action: Finish) -> None:
         # The flag comes last: a Ctrl-C in here leaves work for the winding up, not a conversation that stays busy.
-        self._work.commit(reply)
-        self._reply = reply
+        self._work.commit(action)
+        self._finished = action
         self._ended = True
-        _logger.debug("answer complete: %d characters kept, ended by %s", len(reply.text), reply.ended_by)
+        _logger.debug("answer complete")
 
     def _fail(self, error: AIChatFreeError) -> None:
         self._work.interrupt(self.text)
@@ -230,7 +230,7 @@ class BaseStream:
         _logger.debug("%s %s, %d bytes", request.method, request.url, len(request.body))
 
     def _log_response(self, head: ResponseHead) -> None:
-        _logger.debug("answered %d, %s", head.status, head.http_version)
+        _logger.debug("answered %d, %s, ended by %s", head.status, head.http_version, head.ended_by)
 
     def _refuse_reader(self) -> NoReturn:
         raise RuntimeError("this stream is being read by somebody else: one stream has one reader")

@@ -9,6 +9,8 @@ def check_encodable(argument: str, text: object) -> str:
     """Return ``text`` if it is a str that UTF-8 can carry, or raise InvalidArgumentError."""
     if not isinstance(text, str):
         raise InvalidArgumentError(argument, f"must be a str, not {type(text).__name__}")
+    if text.isascii():  # which takes no memory
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as error:

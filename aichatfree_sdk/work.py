@@ -5,14 +5,14 @@ from __future__ import annotations
 from time import monotonic
 from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 
 from .config import Settings
-from .conversation import Conversation, Message
+from .conversation import MAX_MESSAGES, Message, Turn
+from .core.actions import Finish
 from .core.exchange import Exchange
 from .core.request import AnswerCall, Headers, PasswordCall, fold
 from .core.retry import RetryBudget
-from .reply import Reply
 
 
 class Work(Protocol):
@@ -22,7 +22,7 @@ class Work(Protocol):
         """Return the exchange to drive; nothing has been sent yet."""
         ...
 
-    def commit(self, reply: Reply) -> None:
+    def commit(self, finish: Finish) -> None:
         """Take the complete answer."""
         ...
 
@@ -31,42 +31,37 @@ class Work(Protocol):
         ...
 
 
+@define(eq=False, repr=False)
 class AnswerWork:
-    """One question to the model, as one turn of a conversation."""
+    """One question to the model, and the turn that it is of a conversation, if there is one."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        budget: RetryBudget,
-        conversation: Conversation,
-        question: tuple[Message, ...],
-        headers: Headers,
-        *,
-        keep_text: bool = True,
-    ) -> None:
-        self._settings = settings
-        self._budget = budget
-        self._turn = conversation.prepare(question)
-        self._headers = headers
-        self._keep_text = keep_text
+    settings: Settings
+    budget: RetryBudget
+    question: tuple[Message, ...]
+    turn: Turn | None
+    headers: Headers
+    keep_text: bool = True
 
     def begin(self) -> Exchange:
         """Claim the conversation; raises ConversationBusyError."""
-        self._turn.begin()
-        messages = fold(self._turn.newest_first(), self._turn.systems(), self._turn.conversation.max_messages)
-        call = AnswerCall(self._settings, messages, self._headers)
-        return Exchange(call, self._settings, self._budget, monotonic, keep_text=self._keep_text)
+        if self.turn is None:
+            systems = (message.content for message in self.question if message.role == "system")
+            messages = fold(reversed(self.question), systems, MAX_MESSAGES)
+        else:
+            self.turn.begin()
+            messages = fold(self.turn.newest_first(), self.turn.systems(), self.turn.conversation.max_messages)
+        call = AnswerCall(self.settings, messages, self.headers)
+        return Exchange(call, self.settings, self.budget, monotonic, keep_text=self.keep_text)
 
-    def commit(self, reply: Reply) -> None:
+    def commit(self, finish: Finish) -> None:
         """Add question and answer to the conversation."""
-        if self._keep_text:
-            self._turn.commit(reply.message)
-        else:  # of a conversation that nobody has
-            self._turn.interrupt("")
+        if self.turn is not None:
+            self.turn.commit(finish.reply.message)
 
     def interrupt(self, partial_text: str) -> None:
         """Free the conversation, as its ``on_interrupt`` says."""
-        self._turn.interrupt(partial_text)
+        if self.turn is not None:
+            self.turn.interrupt(partial_text)
 
 
 @frozen(eq=False, repr=False)
@@ -81,7 +76,7 @@ class PasswordWork:
         settings = evolve(self.settings, failure_trailer=None)
         return Exchange(PasswordCall(settings), settings, self.budget, monotonic)
 
-    def commit(self, reply: Reply) -> None:
+    def commit(self, finish: Finish) -> None:
         """Nothing is kept."""
 
     def interrupt(self, partial_text: str) -> None:

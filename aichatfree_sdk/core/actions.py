@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 from attrs import frozen
@@ -49,7 +50,12 @@ class CloseResponse:
 class Finish:
     """The answer is complete; there is nothing more to do."""
 
-    reply: Reply
+    _put_together: Callable[[], Reply]
+
+    @property
+    def reply(self) -> Reply:
+        """The answer; its text is put together when this is first asked for, and takes its memory twice meanwhile."""
+        return self._put_together()
 
 
 @frozen(eq=False)

@@ -19,7 +19,7 @@ TRANSITIONS is the whole of it. A pair that is not in it is a bug in this file o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol
 
 from attrs import field, frozen
@@ -36,7 +36,7 @@ from .response import MAX_ERROR_BYTES, ResponseHead, redact, refusal
 from .retry import RetryBudget
 
 
-class State(Enum):
+class State(StrEnum):
     """Where an exchange is."""
 
     STARTING = "starting"
@@ -48,7 +48,7 @@ class State(Enum):
     FAILED = "failed"
 
 
-class Event(Enum):
+class Event(StrEnum):
     """What a driver can report."""
 
     ATTEMPT_STARTED = "attempt started"
@@ -95,7 +95,7 @@ class _Attempt:
     time_ms: int
     jitter: float
     began: float
-    request: Request = field(repr=False)
+    sensitive: tuple[str, ...] = field(repr=False)
 
 
 class Exchange:
@@ -120,7 +120,7 @@ class Exchange:
     ) -> None:
         self.reading = False  # True while chunks are wanted: all that the hot loop of a driver has to look at
         self.answering = False  # True from the head of an answer to the end of its body
-        self._call = call
+        self._call: Call | None = call  # until there is text, after which nothing is asked again
         self._settings = settings
         self._budget = budget
         self._clock = clock
@@ -129,13 +129,15 @@ class Exchange:
         self._total_deadline = None if total is None else self._began + total
         self._limits = Limits(clock)
         self._attempt: _Attempt | None = None
+        self._request: Request | None = None  # while it is being sent; a long history's takes megabytes
         self._head: ResponseHead | None = None
         self._decoder = self._new_decoder()
         self._kept = bytearray()  # UTF-8; in a list of str each delta would take 50 bytes besides its text
         self._keep_text = keep_text
         self._error_body = bytearray()
         self._first_text_at: float | None = None
-        self._outcome: Reply | AIChatFreeError | None = None
+        self._outcome: Timing | AIChatFreeError | None = None  # when it came, of an answer that is complete
+        self._reply: Reply | None = None
         self._retries = 0
         self._delay: float | None = 0.0  # before the next attempt; None where there shall be none
         self._state = State.STARTING
@@ -148,21 +150,22 @@ class Exchange:
     @property
     def text(self) -> str:
         """The text handed on so far, where it is kept."""
-        return self._kept.decode()
+        kept, reply = self._kept, self._reply  # in this order: another thread may be putting the reply together
+        return kept.decode() if reply is None else reply.text
 
     @property
     def action(self) -> Action:
         """What the driver has to do next."""
         outcome = self._outcome
         if self._state is State.STARTING:
-            assert not isinstance(outcome, Reply)  # noqa: S101 - for the type checkers: an answer is not retried
+            assert not isinstance(outcome, Timing)  # noqa: S101 - for the type checkers: an answer is not retried
             return StartAttempt(self._retries + 1, self._delay or 0.0, outcome)
-        if self._state is State.SENDING and self._attempt is not None:
-            return SendRequest(self._attempt.request, self._limits)
+        if self._state is State.SENDING and self._request is not None:
+            return SendRequest(self._request, self._limits)
         if self._state is State.CLOSING:
             return CloseResponse()
-        if isinstance(outcome, Reply):
-            return Finish(outcome)
+        if isinstance(outcome, Timing):
+            return Finish(self._put_together)
         return ReadBody() if outcome is None else Fail(outcome)
 
     def attempt_started(self, *, time_ms: int, jitter: float) -> None:
@@ -173,8 +176,10 @@ class Exchange:
             jitter: a random number in [0, 1), for the wait before a retry.
         """
         self._check(Event.ATTEMPT_STARTED)
+        assert self._call is not None  # noqa: S101 - there is no attempt after text
         now = self._clock()
-        self._attempt = _Attempt(time_ms, jitter, now, self._call.stamp(time_ms))
+        self._request = self._call.stamp(time_ms)
+        self._attempt = _Attempt(time_ms, jitter, now, self._request.sensitive)
         self._decoder = self._new_decoder()  # what an earlier attempt held back is not this one's
         self._outcome = None
         # Until there is text, the model may think: how long one silence takes does not matter, only their sum.
@@ -190,7 +195,7 @@ class Exchange:
     def response_started(self, head: ResponseHead) -> None:
         """Take the status and the headers of the response."""
         self._check(Event.RESPONSE_STARTED)
-        self._head = head
+        self._head, self._request = head, None
         if not 200 <= head.status < 300:
             self._move(Event.RESPONSE_STARTED, State.REFUSED)
         elif head.content_encoding is not None:
@@ -234,7 +239,7 @@ class Exchange:
                 Event.ENDED, EmptyReplyError(f"{self._base_url} answered with nothing: rephrase the question, or retry")
             )
         else:
-            self._settle(Event.ENDED, self._reply())
+            self._settle(Event.ENDED, self._complete())
         return text
 
     def transport_failed(self, failure: TransportFailure) -> None:
@@ -280,7 +285,7 @@ class Exchange:
     def _settle(
         self,
         event: Event,
-        outcome: Reply | AIChatFreeError,
+        outcome: Timing | AIChatFreeError,
         failure: TransportFailure | None = None,
         *,
         may_retry: bool = True,
@@ -303,7 +308,7 @@ class Exchange:
             self._head = None
             self._error_body.clear()
             return State.STARTING
-        return State.FINISHED if isinstance(self._outcome, Reply) else State.FAILED
+        return State.FINISHED if isinstance(self._outcome, Timing) else State.FAILED
 
     def _plan_retry(self, error: AIChatFreeError, failure: TransportFailure | None) -> float | None:
         policy = self._settings.retry
@@ -324,6 +329,7 @@ class Exchange:
     def _hand_on(self, text: str) -> None:
         if self._first_text_at is None:
             self._first_text_at = self._clock()
+            self._call = None
             self._limits.idle = self._settings.timeout.idle
             self._limits.deadline = self._total_deadline
         if self._keep_text:
@@ -352,11 +358,18 @@ class Exchange:
     def _base_url(self) -> str:
         return self._settings.base_url
 
-    def _reply(self) -> Reply:
-        assert self._head is not None and self._first_text_at is not None  # noqa: S101, PT018 - there is text
+    def _complete(self) -> Timing:
+        assert self._first_text_at is not None  # noqa: S101 - there is text
         self._budget.refund()
-        timing = Timing(self._first_text_at - self._began, self._clock() - self._began)
-        return Reply(self.text, timing, self._head.ended_by, self._retries, self._head.status, self._head.headers)
+        return Timing(self._first_text_at - self._began, self._clock() - self._began)
+
+    def _put_together(self) -> Reply:
+        if self._reply is None:
+            head, timing = self._head, self._outcome
+            assert head is not None and isinstance(timing, Timing)  # noqa: S101, PT018 - the answer is complete
+            self._reply = Reply(self.text, timing, head.ended_by, self._retries, head.status, head.headers)
+            self._kept = bytearray()
+        return self._reply
 
     def _refusal(self) -> APIStatusError:
         assert self._head is not None and self._attempt is not None  # noqa: S101, PT018 - a response came
@@ -366,7 +379,7 @@ class Exchange:
             bytes(self._error_body),
             base_url=self._base_url,
             now=now,
-            sensitive=self._attempt.request.sensitive,
+            sensitive=self._attempt.sensitive,
         )
 
     def _invalid(self, problem: str) -> InvalidReplyError:
@@ -395,7 +408,7 @@ class Exchange:
     def _without_secrets(self, failure: TransportFailure) -> TransportFailure:
         """Return ``failure``, which may quote bytes of the server's that quote ours, fit to be shown."""
         failure.__context__ = failure.__cause__  # what a transport raised it `from None` of may quote them, too
-        detail = redact(failure.detail, () if self._attempt is None else self._attempt.request.sensitive)
+        detail = redact(failure.detail, () if self._attempt is None else self._attempt.sensitive)
         return failure if detail == failure.detail else TransportFailure(failure.kind, detail)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import quote, quote_plus
 
@@ -41,8 +42,11 @@ _ENCODINGS = frozenset({"aes128gcm", "br", "compress", "dcb", "dcz", "deflate", 
 _PROVIDER_MARKER = "[GoogleGenerativeAI Error]"
 
 
+_lower = lru_cache(maxsize=128)(str.lower)  # so that a thousand open streams share the names
+
+
 def _lower_names(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name.lower(), value) for name, value in headers)
+    return tuple((_lower(name), value) for name, value in headers)
 
 
 @frozen

@@ -106,14 +106,18 @@ def test_an_answer_takes_the_memory_of_the_text_that_is_kept(keep_text: bool) ->
     try:
         for _ in range(chunks):
             exchange.feed(delta)
-        kept, _ = tracemalloc.get_traced_memory()
         exchange.body_ended()
+        play.close()
         _, peak = tracemalloc.get_traced_memory()
+        reply = play.reply
+        after, meanwhile = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     text = chunks * len(delta) if keep_text else 0
-    assert kept < text * 1.2 + 5_000  # the buffer grows by an eighth at a time
-    assert peak < text * 2.3 + 5_000  # with the reply's text
+    assert peak < text * 1.2 + 5_000  # the buffer grows by an eighth at a time
+    assert meanwhile < text * 2.2 + 5_000  # the text is put together when the reply is asked for
+    assert after < text + 5_000
+    assert (len(reply.text), exchange.text, play.reply) == ((chunks + 1) * len(delta) * keep_text, reply.text, reply)
 
 
 def test_every_attempt_is_stamped_and_signed_afresh() -> None:

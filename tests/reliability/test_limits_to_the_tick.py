@@ -83,7 +83,7 @@ class OnClock(AnswerWork):
 
     def __init__(self, clock: Clock, timeout: Timeout, conversation: Conversation) -> None:
         settings, question = Settings(base_url=URL, timeout=timeout), (Message("user", "q"),)
-        super().__init__(settings, RetryBudget(), conversation, question, ())
+        super().__init__(settings, RetryBudget(), question, conversation.prepare(question), ())
         self.exchange = Exchange(AnswerCall(settings, question), settings, RetryBudget(), clock)
 
     def begin(self) -> Exchange:
