@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
@@ -270,17 +271,20 @@ class Settings:
             changes["retry"] = to_retry(changes["retry"], self.retry)
         return evolve(self, **changes)
 
-    @property
-    def default_headers(self) -> tuple[tuple[str, str], ...]:
-        """The headers of every request; ``headers`` come over them."""
+    @cached_property
+    def sent_headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers of every request: ``headers``, over those that are sent without being asked for."""
         origin = "/".join(self.base_url.split("/", 3)[:3])
-        return (
+        defaults = (
             ("User-Agent", f"aichatfree-sdk/{__version__}"),
             ("Accept", "*/*"),
             ("Accept-Encoding", "identity"),
             ("Referer", f"{self.base_url}/"),
             ("Origin", origin),
+            # As the site's own page says; servers parse the body as JSON whatever it is.
+            ("Content-Type", "text/plain;charset=UTF-8"),
         )
+        return merge_headers(defaults, self.headers)
 
 
 def configure_logging() -> None:

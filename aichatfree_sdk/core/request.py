@@ -15,9 +15,8 @@ from .signing import generate_signature
 
 Headers = tuple[tuple[str, str], ...]
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _WIRE_ROLES = {"user": "user", "assistant": "model"}
-# What the site's own page sends; servers parse the body as JSON whatever it says.
-_CONTENT_TYPE = ("Content-Type", "text/plain;charset=UTF-8")
 # A shorter value of a header is no key, and to mask it would only garble what a server has to say.
 _SHORTEST_CREDENTIAL = 8
 
@@ -84,8 +83,8 @@ def _post(settings: Settings, path: str, payload: dict[str, Any], headers: Heade
     return Request(
         "POST",
         settings.base_url + path,
-        merge_headers((*settings.default_headers, _CONTENT_TYPE), settings.headers, headers),
-        json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(),
+        merge_headers(settings.sent_headers, headers) if headers else settings.sent_headers,
+        _to_json(payload).encode(),
         tuple(filter(None, (settings.password, settings.secret, *signs, *_credentials(settings.headers + headers)))),
     )
 
@@ -116,23 +115,27 @@ def fold(newest_first: Iterable[Message], systems: Iterable[str], max_messages: 
         systems: the conversation's system text, and those of the history's system messages, the oldest first.
         max_messages: how many messages are sent at most.
     """
-    joined: list[list[Message]] = []  # as it comes: the newest first
+    window: list[Message] = []  # as it comes: the newest first
+    runs: dict[int, list[Message]] = {}  # the neighbours that become one, by its place in the window
     last = None
     for message in newest_first:
         role = message.role
         if role == last:
-            joined[-1].append(message)
+            runs.setdefault(len(window) - 1, [window[-1]]).append(message)
         elif role == "system":
             continue
-        elif len(joined) < max_messages:
-            joined.append([message])
+        elif len(window) < max_messages:
+            window.append(message)
             last = role
         else:
             break
+    for place, run in runs.items():
+        window[place] = _join(reversed(run))
     if last != "user":
-        del joined[-1]
-    window = [_join(reversed(messages)) if len(messages) > 1 else messages[0] for messages in reversed(joined)]
-    window[0] = Message("user", "\n\n".join((*systems, window[0].content)))
+        del window[-1]
+    window.reverse()
+    if texts := tuple(systems):
+        window[0] = Message("user", "\n\n".join((*texts, window[0].content)))
     return tuple(window)
 
 
