@@ -109,13 +109,12 @@ TABLES = [
         HELD_OPEN, "KiB", 1 / 1024, AGAINST_AIOHTTP,
     ),
     Table(
-        "resident", "Resident memory per open stream, 200 at once, asyncio", "asyncio", "resident_memory",
-        200, HELD_OPEN, "KiB", 1 / 1024, AGAINST_AIOHTTP,
+        "resident", "Resident memory per open stream, 500 that were opened at once, asyncio", "asyncio",
+        "resident_memory", 500, HELD_OPEN[:4], "KiB", 1 / 1024, AGAINST_AIOHTTP,
     ),
     Table(
         "large", "Memory at the peak of an answer of 100 MB whose deltas are dropped, blocking", "sync", "large",
-        10_000,
-        ["httpx_loop", OURS, "aichatfree_keeps_none"], "MB", 1e-6, {},
+        10_000, ["httpx_loop", OURS, "aichatfree_keeps_none"], "MB", 1e-6, {},
     ),
     Table(
         "conversation", "What a history of 10,000 messages adds to a turn, over serialising and signing what is sent",
@@ -124,30 +123,32 @@ TABLES = [
 ]  # fmt: skip
 
 
-def measure(table: Table, contender: str, port: str) -> float:
-    """Run one contender once, in a process of its own."""
+def command(table: Table, contender: str, port: str) -> list[str]:
+    """Return what prints one figure of one contender."""
     if table.workload == "import":
         code = f"import time; began = time.process_time(); import {contender}; print(time.process_time() - began)"
-        command = ["-c", code]
-    elif table.workload == "conversation":
-        command = [str(HERE / "conversation.py")]
-    else:
-        number = [str(table.number)] if table.number else []
-        command = [str(HERE / "drive.py"), contender, table.runtime, table.workload, port, *number]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, cwd=HERE)
+        return ["-c", code]
+    number = [str(table.number)] if table.number else []
+    return ["drive.py", contender, table.runtime, table.workload, port, *number]
+
+
+def figures_of(*arguments: str) -> list[float]:
+    """Return what a script prints, which has a process of its own."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=HERE)
     if done.returncode:
-        raise SystemExit(f"{table.name}, {contender}: {done.stderr[-2000:]}")
-    figures = done.stdout.split()
-    return float(figures[table.contenders.index(contender) if len(figures) > 1 else 0])
+        raise SystemExit(f"{' '.join(arguments)}: {done.stderr[-2000:]}")
+    return [float(figure) for figure in done.stdout.split()]
 
 
 def run(table: Table, port: str) -> dict[str, list[float]]:
     """Return the figures of each contender, one a round."""
-    figures: dict[str, list[float]] = {contender: [] for contender in table.contenders}
+    rounds: list[list[float]] = []
     for _ in range(ROUNDS):
-        for contender in table.contenders:
-            figures[contender].append(measure(table, contender, port))
-    return figures
+        if table.workload == "conversation":
+            rounds.append(figures_of("conversation.py"))
+        else:
+            rounds.append([figures_of(*command(table, contender, port))[0] for contender in table.contenders])
+    return dict(zip(table.contenders, map(list, zip(*rounds, strict=True)), strict=True))
 
 
 def ratio(figures: dict[str, list[float]], one: str, other: str) -> float:
@@ -157,15 +158,23 @@ def ratio(figures: dict[str, list[float]], one: str, other: str) -> float:
 
 def rows(table: Table, figures: dict[str, list[float]]) -> list[str]:
     """Return the table in Markdown; the last column is what the targets are about."""
-    base = next((it for it in ("httpx_loop", "httpx") if it in figures), None)
     lines = [f"### {table.title}", "", f"![{table.title}](performance/{table.name}.svg)", ""]
+    if not table.against:  # the figures are ratios, or differences that may be nothing
+        lines += [f"| | {table.unit} |", "|---|--:|"]
+        return [*lines, *(f"| {label(it)} | {shown(table, values)} |" for it, values in figures.items()), ""]
+    base = next(it for it in ("httpx_loop", "httpx") if it in figures)
     lines += [f"| | {table.unit} | to httpx | to the same library by hand |", "|---|--:|--:|--:|"]
     for contender, values in figures.items():
-        to_base = f"{ratio(figures, contender, base):.2f}" if base else ""
         by_hand = table.against.get(contender, "")
         to_hand = f"**{ratio(figures, contender, by_hand):.2f}**" if by_hand in figures else ""
-        lines.append(f"| {label(contender)} | {median(values) * table.scale:,.4g} | {to_base} | {to_hand} |")
+        to_base = f"{ratio(figures, contender, base):.2f}"
+        lines.append(f"| {label(contender)} | {shown(table, values)} | {to_base} | {to_hand} |")
     return [*lines, ""]
+
+
+def shown(table: Table, values: list[float]) -> str:
+    """Return the median in the unit of the table."""
+    return f"{median(values) * table.scale:,.4g}"
 
 
 LABELS = {
