@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 
+# Bytes.
+_AT_ONCE = 65_536
+
+
 def read_less(stream: Any) -> None:
     """Have a transport of asyncio's read 64 KiB at a time, as trio does and httpcore asks for.
 
@@ -19,4 +23,4 @@ def read_less(stream: Any) -> None:
     for held in ("_stream", "_transport"):
         stream = getattr(stream, held, stream)
     if hasattr(stream, "max_size"):
-        stream.max_size = 65_536
+        stream.max_size = _AT_ONCE

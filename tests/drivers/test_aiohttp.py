@@ -16,6 +16,7 @@ from scripted_server import CHUNKED, END, Do, ScriptedServer, Step, answer, chun
 
 import aichatfree_sdk as sdk
 from aichatfree_sdk import AsyncClient, AsyncStream, RetryPolicy, Timeout
+from aichatfree_sdk.transports import reading
 from aichatfree_sdk.transports.aiohttp import AiohttpTransport
 
 ENDLESS: list[Step] = [CHUNKED, chunk("one "), chunk("two "), Do.HOLD]
@@ -212,6 +213,79 @@ def test_a_failure_is_one_by_its_chunk(cut_up: bool) -> None:
     script: list[Step] = [CHUNKED, chunk("one "), chunk("Internal server error"), END]
     with ScriptedServer(cut(script) if cut_up else script) as server:
         run(main, server.url)
+
+
+def test_a_failure_is_one_wherever_the_reads_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = CHUNKED + chunk("one ") + chunk("🙂") + chunk("Internal server error") + END
+
+    async def main(url: str) -> None:
+        for size in sizes:
+            monkeypatch.setattr(reading, "_AT_ONCE", size)
+            async with one_connection(url) as (client, _):
+                with pytest.raises(sdk.StreamInterruptedError, match="the model failed") as caught:
+                    await client.ask("q")
+            assert caught.value.partial_text == "one 🙂"
+
+    sizes = range(1, len(failed) + 1)  # the head may end anywhere in a read, and its body begin there
+    with ScriptedServer(*[[failed]] * len(sizes)) as server:
+        run(main, server.url)
+
+
+class Pipe(asyncio.Transport):
+    """A connection without a network, on which a request brings what the server sends until the client has enough."""
+
+    def __init__(self, protocol: asyncio.Protocol, sent: list[bytes]) -> None:
+        super().__init__()
+        self.protocol, self.sent = protocol, sent
+        self.paused = False
+
+    def write(self, data: Any) -> None:
+        asyncio.get_running_loop().call_soon(self.flow)
+
+    def flow(self) -> None:
+        while self.sent and not self.paused:
+            self.protocol.data_received(self.sent.pop(0))
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+        asyncio.get_running_loop().call_soon(self.flow)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.protocol.connection_lost(None)
+
+    abort = close
+
+
+class Pipes(aiohttp.BaseConnector):
+    def __init__(self, sent: list[bytes]) -> None:
+        super().__init__()
+        self.sent = sent
+
+    async def _create_connection(self, *_: Any) -> Any:
+        protocol = self._factory()
+        protocol.connection_made(Pipe(protocol, self.sent))
+        return protocol
+
+
+def test_a_flood_of_small_chunks_waits_for_its_reader() -> None:
+    total = 100_000
+
+    async def main() -> None:
+        left = [CHUNKED, *[chunk("a") * 100] * (total // 100), END]
+        async with Pipes(left) as pipes, AiohttpTransport(pipes) as transport:
+            async with AsyncClient("http://chat.example", transport=transport).stream("q") as stream:
+                assert await anext(stream) == "a"
+                held = total - 100 * len(left)
+                assert [delta async for delta in stream] == ["a"] * (total - 1)
+        assert (held < 10_000, left) == (True, [])
+
+    run(main)
 
 
 @pytest.mark.parametrize(
