@@ -169,9 +169,9 @@ class _Protocol(ResponseHandler):
         super().data_received(data)
 
     def feed_data(self, data: Any, *args: Any) -> None:
-        """Take the head of a response, and its body."""
+        """Take the head of a response, and its body: of a request of ours, where others share the connector."""
         _, body = data
-        if type(body) is StreamReader:
+        if self._progress is not None and type(body) is StreamReader:
             body.__class__ = _Body
             _Body.begin(body)  # type: ignore[arg-type]
         super().feed_data(data, *args)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 # Bytes.
 _AT_ONCE = 65_536
 

@@ -330,6 +330,26 @@ def test_a_connection_is_used_again_and_a_connector_left_open() -> None:
     assert server.served == [1, 1]
 
 
+def test_a_connector_serves_other_sessions_as_before() -> None:
+    async def main(url: str) -> None:
+        async with aiohttp.TCPConnector(limit=1) as connector, AiohttpTransport(connector) as transport:
+            async with (
+                AsyncClient(url, transport=transport) as client,
+                aiohttp.ClientSession(connector=connector, connector_owner=False) as session,
+            ):
+                for _ in range(2):
+                    assert (await client.ask("q")).text == "onetwo"
+                    async with session.post(url) as response:
+                        assert [piece async for piece in response.content.iter_chunks()] == [
+                            (b"one", True),
+                            (b"two", True),
+                        ]
+
+    with ScriptedServer(*[answer("one", "two")] * 4) as server:
+        run(main, server.url)
+    assert server.connections == 1
+
+
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
 def test_the_environment_names_a_proxy_but_not_for_loopback(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main(server: ScriptedServer) -> None:
