@@ -162,12 +162,12 @@ def rows(table: Table, figures: dict[str, list[float]]) -> list[str]:
     if not table.against:  # the figures are ratios, or differences that may be nothing
         lines += [f"| | {table.unit} |", "|---|--:|"]
         return [*lines, *(f"| {label(it)} | {shown(table, values)} |" for it, values in figures.items()), ""]
-    base = next(it for it in ("httpx_loop", "httpx") if it in figures)
+    base = next((it for it in ("httpx_loop", "httpx") if it in figures), "")
     lines += [f"| | {table.unit} | to httpx | to the same library by hand |", "|---|--:|--:|--:|"]
     for contender, values in figures.items():
         by_hand = table.against.get(contender, "")
         to_hand = f"**{ratio(figures, contender, by_hand):.2f}**" if by_hand in figures else ""
-        to_base = f"{ratio(figures, contender, base):.2f}"
+        to_base = f"{ratio(figures, contender, base):.2f}" if base else ""
         lines.append(f"| {label(contender)} | {shown(table, values)} | {to_base} | {to_hand} |")
     return [*lines, ""]
 

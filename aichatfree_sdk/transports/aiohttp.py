@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import os
 import select
 from asyncio import _get_running_loop as _running_loop
@@ -145,13 +146,15 @@ class _Body(StreamReader):
 class _Protocol(ResponseHandler):
     """aiohttp's own, which also tells what it sees: aiohttp's exceptions do not."""
 
-    _progress: _Progress | None = None
+    _progress: _Progress | None = None  # of the request whose response has not begun yet
+    _ours = False
     _used = False
 
     def set_response_params(self, **params: Any) -> None:
         """Note that a request is about to be written, if it is not the CONNECT of a tunnel."""
         if "auto_decompress" in params:
             self._progress = progress = _sending.get(asyncio.current_task())
+            self._ours = progress is not None
             if progress is not None:
                 progress.sent, progress.reused = True, self._used
             self._used = True
@@ -159,8 +162,8 @@ class _Protocol(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Note that bytes came; the head goes to the parser first, lest it be lost with a body that is no HTTP."""
-        if self._progress is not None and not self._progress.received:
-            self._progress.received = True
+        if self._progress is not None:
+            self._progress.received, self._progress = True, None
             end = data.find(b"\r\n\r\n") + 4
             super().data_received(data[:end])
             data = data[end:]
@@ -171,7 +174,7 @@ class _Protocol(ResponseHandler):
     def feed_data(self, data: Any, *args: Any) -> None:
         """Take the head of a response, and its body: of a request of ours, where others share the connector."""
         _, body = data
-        if self._progress is not None and type(body) is StreamReader:
+        if self._ours and type(body) is StreamReader:
             body.__class__ = _Body
             _Body.begin(body)  # type: ignore[arg-type]
         super().feed_data(data, *args)
@@ -225,8 +228,10 @@ class _Chunks:
     _limits: Limits
     _progress: _Progress
     _transport: AiohttpTransport
+    _body: _Body | None  # None: there is none
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _earliest: float = field(default=math.inf, init=False)  # when the timer goes off; inf: never
     _due: float = field(default=0.0, init=False)  # when the wait that is going on has lasted too long
     _waiting: bool = field(default=False, init=False)
     _late: bool = field(default=False, init=False)
@@ -235,11 +240,16 @@ class _Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        self._set_clock()
+        if _running_loop() is not self._loop:
+            raise TransportFailure(FailureKind.BOUND, _ELSEWHERE)
+        seconds = self._limits.wait()
+        if seconds is not None:
+            self._due = due = self._loop.time() + seconds
+            if due < self._earliest:
+                self._set_clock()
         self._waiting = True
         try:
-            body = self._response.content
-            piece = await body.take() if isinstance(body, _Body) else None
+            piece = None if self._body is None else await self._body.take()
         except _RAISED as error:
             raise self._failure(error) from _shown(error)
         finally:
@@ -252,22 +262,16 @@ class _Chunks:
         raise StopAsyncIteration
 
     def _set_clock(self) -> None:
-        if _running_loop() is not self._loop:
-            raise TransportFailure(FailureKind.BOUND, _ELSEWHERE)
-        seconds = self._limits.wait()
-        if seconds is None:
-            return
-        self._due = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > self._due:
-            self.stop_clock()
-            self._timer = self._loop.call_at(self._due, self._look_at_clock)
+        self.stop_clock()
+        self._earliest = self._due
+        self._timer = self._loop.call_at(self._due, self._look_at_clock)
 
     def _look_at_clock(self) -> None:
-        self._timer = None
+        self._earliest = math.inf
         if not self._waiting:
             return  # the next read sets it
         if self._loop.time() < self._due:
-            self._timer = self._loop.call_at(self._due, self._look_at_clock)
+            self._set_clock()
             return
         self._late = True
         self._response.close()
@@ -276,7 +280,6 @@ class _Chunks:
         """Let no timer go off any more."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
 
     def _failure(self, error: Exception) -> TransportFailure:
         if self._transport.closed:
@@ -368,7 +371,8 @@ class AiohttpTransport:
         progress = _Progress()
         try:
             response = await self._send(request, limits, progress)
-            opened = _Response(response, _Chunks(response, limits, progress, self), self)
+            body = response.content if isinstance(response.content, _Body) else None
+            opened = _Response(response, _Chunks(response, limits, progress, self, body), self)
         except BaseException:
             self._slots.release()
             raise
