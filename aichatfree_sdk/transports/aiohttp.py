@@ -15,7 +15,7 @@ import functools
 import math
 import os
 import select
-from asyncio import _get_running_loop as _running_loop
+from asyncio import _get_running_loop as _running_loop  # pyright: ignore[reportPrivateUsage]
 from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from io import BytesIO
@@ -171,13 +171,13 @@ class _Protocol(ResponseHandler):
                 return
         super().data_received(data)
 
-    def feed_data(self, data: Any, *args: Any) -> None:
+    def feed_data(self, data: Any, size: int = 0) -> None:
         """Take the head of a response, and its body: of a request of ours, where others share the connector."""
         _, body = data
         if self._ours and type(body) is StreamReader:
             body.__class__ = _Body
             _Body.begin(body)  # type: ignore[arg-type]
-        super().feed_data(data, *args)
+        super().feed_data(data, size)
 
     def set_exception(self, exc: BaseException, *args: Any, **kwargs: Any) -> None:
         """Tell whoever reads the body, too, that the parser stumbled in it: aiohttp 3.14 lets it wait for ever.
