@@ -108,6 +108,7 @@ def test_an_answer_takes_the_memory_of_the_text_that_is_kept(keep_text: bool) ->
             exchange.feed(delta)
         exchange.body_ended()
         play.close()
+        assert isinstance(exchange.action, Finish)
         _, peak = tracemalloc.get_traced_memory()
         reply = play.reply
         after, meanwhile = tracemalloc.get_traced_memory()

@@ -86,6 +86,46 @@ def test_closing_the_transport_wakes_whoever_waits_for_the_head() -> None:
         hygiene.run(main, server, backend="asyncio")
 
 
+class Unresolving(aiohttp.abc.AbstractResolver):
+    """Names that nobody answers for."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
+        self.asked.set()
+        await asyncio.Event().wait()
+        return []
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_closing_the_transport_wakes_whoever_connects() -> None:
+    async def main() -> None:
+        resolver = Unresolving()
+        async with (
+            aiohttp.TCPConnector(resolver=resolver) as connector,
+            AiohttpTransport(connector) as transport,
+            AsyncClient("http://chat.example", transport=transport, retry=NEVER, timeout=60) as client,
+            anyio.create_task_group() as tasks,
+        ):
+
+            async def ask() -> None:
+                with pytest.raises(sdk.ClientClosedError):
+                    await client.ask("q")
+                woken.set()
+
+            woken = anyio.Event()
+            tasks.start_soon(ask)
+            await resolver.asked.wait()
+            await transport.aclose()
+            with anyio.fail_after(10):  # its own clock would wake it, too, later
+                await woken.wait()
+
+    run(main)
+
+
 def test_a_dropped_stream_warns_hangs_up_and_frees_its_slot() -> None:
     async def main(url: str) -> None:
         async with one_connection(url) as (client, _):
