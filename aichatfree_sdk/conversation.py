@@ -117,6 +117,11 @@ def _to_message(argument: str, value: object) -> Message:
     raise InvalidArgumentError(argument, problem)
 
 
+def system_texts(messages: Sequence[Message]) -> list[str]:
+    """Return the texts of the system messages, in their order."""
+    return [message.content for message in messages if message.role == "system"]
+
+
 def _to_history(value: Sequence[MessageLike] | str) -> list[Message]:
     if isinstance(value, (str, Message)):  # what a prompt may be, but no history
         raise InvalidArgumentError("messages", f"must be a sequence of messages, not a {type(value).__name__}")
@@ -282,8 +287,7 @@ class Conversation:
 
     def _system_texts(self) -> tuple[str, ...]:
         seen, texts = self._systems
-        new = [message.content for message in self._messages[seen:] if message.role == "system"]
-        self._systems = (len(self._messages), (*texts, *new))
+        self._systems = (len(self._messages), (*texts, *system_texts(self._messages[seen:])))
         return self._systems[1]
 
     def _end(self, turn: Turn, added: tuple[Message, ...]) -> None:
@@ -347,8 +351,7 @@ class Turn:
     def systems(self) -> tuple[str, ...]:
         """Return the texts that are not of the conversation but about it, the oldest first."""
         own = (self.conversation.system,) if self.conversation.system else ()
-        asked = (message.content for message in self.question if message.role == "system")
-        return (*own, *self._system_texts(), *asked)
+        return (*own, *self._system_texts(), *system_texts(self.question))
 
     def commit(self, answer: Message) -> None:
         """Add question and answer to the history, in one step, and free the conversation."""
@@ -368,4 +371,4 @@ def _check_keys(data: Mapping[str, Any], *, required: set[str], allowed: set[str
         raise InvalidArgumentError(unknown, f"is not known here; allowed are {', '.join(sorted(required | allowed))}")
 
 
-__all__ = ["MAX_MESSAGES", "Conversation", "Message", "MessageLike", "Prompt", "Turn", "to_messages"]
+__all__ = ["MAX_MESSAGES", "Conversation", "Message", "MessageLike", "Prompt", "Turn", "system_texts", "to_messages"]

@@ -8,7 +8,7 @@ from typing import Protocol
 from attrs import define, evolve, frozen
 
 from .config import Settings
-from .conversation import MAX_MESSAGES, Message, Turn
+from .conversation import MAX_MESSAGES, Message, Turn, system_texts
 from .core.actions import Finish
 from .core.exchange import Exchange
 from .core.request import AnswerCall, Headers, PasswordCall, fold
@@ -43,10 +43,9 @@ class AnswerWork:
     keep_text: bool = True
 
     def begin(self) -> Exchange:
-        """Claim the conversation; raises ConversationBusyError."""
+        """Claim the conversation, if there is one; raises ConversationBusyError."""
         if self.turn is None:
-            systems = (message.content for message in self.question if message.role == "system")
-            messages = fold(reversed(self.question), systems, MAX_MESSAGES)
+            messages = fold(reversed(self.question), system_texts(self.question), MAX_MESSAGES)
         else:
             self.turn.begin()
             messages = fold(self.turn.newest_first(), self.turn.systems(), self.turn.conversation.max_messages)

@@ -398,7 +398,7 @@ class AiohttpTransport:
             self.closed = True
             for timeout in self._opening:
                 if not timeout.expired():
-                    timeout.reschedule(float("-inf"))
+                    timeout.reschedule(-math.inf)
             await self._session.close()
         self.closed = True
 
