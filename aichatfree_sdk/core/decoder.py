@@ -69,6 +69,11 @@ class Decoder:
         if self._watching or type(chunk) is Cut or self._trailer.startswith(chunk):
             chunk = self._hold(chunk)
             self._watching = self._goes_on or bool(self._held)
+        if not self._unfinished:
+            try:
+                return chunk.decode()
+            except UnicodeDecodeError:
+                pass  # it ends inside a character, or worse
         return self._to_text(chunk)
 
     def finish(self) -> tuple[str, bool]:
@@ -86,11 +91,6 @@ class Decoder:
         return text, False
 
     def _to_text(self, data: bytes) -> str:
-        if not self._unfinished:
-            try:
-                return data.decode()
-            except UnicodeDecodeError:
-                pass  # it ends inside a character, or worse
         data = self._unfinished + data
         try:
             text, used = codecs.utf_8_decode(data, "strict", False)  # what stands behind codecs' incremental decoder
