@@ -42,7 +42,7 @@ class AsyncStream(BaseStream):
         self._transport = transport
         self._response: AsyncResponse | None = None
         self._chunks: AsyncIterator[bytes] | None = None
-        self._scope: anyio.CancelScope | None = None  # around what waits for anything but the body
+        self._scope: anyio.CancelScope | None = None  # around the wait before a retry
         self._winding_up: anyio.Lock | None = None  # most streams need neither
         self._reader_left: anyio.Event | None = None  # set by a reader that finds the stream closing
 
@@ -87,6 +87,8 @@ class AsyncStream(BaseStream):
             return
         if self._scope is not None:
             self._scope.cancel()
+        if self._limits is not None:
+            self._limits.expire()
         left = self._reader_left = self._reader_left or anyio.Event()
         await apart(self._close_response)  # wakes the reader, which does the rest
         await left.wait()
@@ -123,7 +125,7 @@ class AsyncStream(BaseStream):
             exchange.attempt_started(time_ms=time.time_ns() // 1_000_000, jitter=random.random())  # noqa: S311
         elif isinstance(action, SendRequest):
             await self._send(exchange, action)
-            if self._closing:  # too late for the scope, and too early to close a response: nothing would wake a read
+            if self._closing:  # too late for the limits, and too early to close a response: nothing would wake a read
                 exchange.abandon()
         elif isinstance(action, CloseResponse):
             try:
@@ -139,17 +141,16 @@ class AsyncStream(BaseStream):
 
     async def _send(self, exchange: Exchange, action: SendRequest) -> None:
         self._log_request(action.request)
+        self._limits = action.limits
         try:
-            with anyio.CancelScope() as self._scope:
-                self._response = await self._transport.open(action.request, action.limits)
-                self._log_response(self._response.head)
-                self._chunks = self._response.chunks
-                exchange.response_started(self._response.head)
+            self._response = await self._transport.open(action.request, action.limits)
         except TransportFailure as failure:
             if not self._closing:
                 exchange.transport_failed(failure)
-        finally:
-            self._scope = None
+        else:
+            self._log_response(self._response.head)
+            self._chunks = self._response.chunks
+            exchange.response_started(self._response.head)
 
     async def _wind_up(self) -> None:
         """Bring the stream to its end from wherever it is, without raising but for a cancellation of asyncio's own."""

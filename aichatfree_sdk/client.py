@@ -16,7 +16,6 @@ from .config import Timeout
 from .conversation import Conversation, Prompt
 from .core.actions import CloseResponse, Fail, Finish, SendRequest, StartAttempt
 from .core.exchange import Exchange
-from .core.limits import Limits
 from .core.response import parse_password_reply
 from .core.retry import RetryPolicy
 from .errors import AIChatFreeError
@@ -43,7 +42,6 @@ class Stream(BaseStream):
         self._chunks: Iterator[bytes] = iter(())
         self._winding_up = threading.RLock()
         self._wake = threading.Event()
-        self._limits: Limits | None = None  # of the attempt that is under way
 
     def __iter__(self) -> Self:
         return self

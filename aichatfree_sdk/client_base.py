@@ -15,6 +15,7 @@ from .conversation import Conversation, Prompt, to_messages
 from .core.actions import Finish, StartAttempt
 from .core.decoder import FAILURE_TRAILER, MAX_REPLY_BYTES
 from .core.exchange import Exchange
+from .core.limits import Limits
 from .core.request import Request, check_question
 from .core.response import ResponseHead
 from .core.retry import RetryBudget, RetryPolicy
@@ -174,6 +175,7 @@ class BaseStream:
         self._exchange = None
         self._finished: Finish | None = None
         self._error: AIChatFreeError | None = None
+        self._limits: Limits | None = None  # of the attempt that is under way
         self._ended = False
         self._closing = False
         self._reading = False  # somebody is inside next()
@@ -230,7 +232,8 @@ class BaseStream:
         _logger.debug("%s %s, %d bytes", request.method, request.url, len(request.body))
 
     def _log_response(self, head: ResponseHead) -> None:
-        _logger.debug("answered %d, %s, ended by %s", head.status, head.http_version, head.ended_by)
+        if _logger.isEnabledFor(logging.DEBUG):
+            _logger.debug("answered %d, %s, ended by %s", head.status, head.http_version, head.ended_by)
 
     def _refuse_reader(self) -> NoReturn:
         raise RuntimeError("this stream is being read by somebody else: one stream has one reader")

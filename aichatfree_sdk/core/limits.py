@@ -23,7 +23,7 @@ class Limits:
         connect: seconds for a free connection, and again for making one; None is no limit.
         idle: seconds that one wait for bytes may take; None is no limit.
         deadline: when the attempt has to be over, on ``clock``; None is never.
-        wake: ends the wait that is going on in another thread; a blocking transport sets it.
+        wake: ends the wait that is going on in another thread or task; the transport sets it.
     """
 
     clock: Callable[[], float] = field(repr=False)
@@ -47,7 +47,7 @@ class Limits:
         return self.connect if self.deadline is None else self._until_deadline(self.connect)
 
     def expire(self) -> None:
-        """Let no wait last any longer: neither the next one nor, from another thread, the one that is going on."""
+        """Let no wait last any longer: neither the next one nor that which is going on in another thread or task."""
         self.deadline = float("-inf")  # first: a wait that is not woken begins after this and is over at once
         self.wake()
 

@@ -1,8 +1,7 @@
 """aiohttp, for asyncio and many streams at once: it reads a delta for a fraction of what httpx takes.
 
-aiohttp has one read timeout for a whole request, while `Limits` move as an answer proceeds. So each response has a
-timer of its own, which costs a delta two looks at a number: it is set for the earliest moment at which a wait could
-have lasted too long, and when it goes off early, it is set again.
+aiohttp has one timeout for a connection and one for a read, the same for a whole request, while `Limits` move as an
+answer proceeds. So each request has a `_Clock` of its own.
 
 Closing a response is not waited for, whatever its state, so nothing here has to be kept from a cancellation.
 """
@@ -46,8 +45,6 @@ _T = TypeVar("_T")
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ELSEWHERE = "its connections are those of another event loop or process"
-# What aiohttp would add of its own.
-_SKIPPED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 _RAISED = (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.TimeoutError, ValueError)
 
 # How much of a body may wait to be read, in pieces and ends of chunks; aiohttp bounds its bytes.
@@ -59,19 +56,84 @@ _LARGE = 2**20
 _to_url = lru_cache(maxsize=64)(functools.partial(URL, encoded=True))
 
 
+def _nothing() -> None:
+    """There is nothing to end."""
+
+
+@define(eq=False)
+class _Clock:
+    """Ends a wait that lasts too long; one timer serves all waits of a request, so that one costs no timer of its own.
+
+    The timer is set for the earliest moment at which a wait could be over; when it goes off early, it is set again.
+
+    Attributes:
+        loop: the event loop that the request belongs to.
+        expire: ends the wait.
+        late: it had to.
+    """
+
+    loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop)
+    expire: Callable[[], None] = _nothing
+    late: bool = False
+    _due: float = math.inf  # when the wait that is going on has lasted too long; inf: there is none
+    _earliest: float = math.inf  # when the timer goes off; inf: never
+    _timer: asyncio.TimerHandle | None = None
+
+    def start(self, seconds: float | None) -> None:
+        """A wait begins, or what is waited for is another thing now."""
+        self._due = due = math.inf if seconds is None else self.loop.time() + seconds
+        if due < self._earliest:
+            self._set(due)
+
+    def stop(self) -> None:
+        """The wait is over."""
+        self._due = math.inf
+
+    def cancel(self) -> None:
+        """There will be no more waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _set(self, due: float) -> None:
+        self.cancel()
+        self._earliest = due
+        self._timer = self.loop.call_at(due, self._look)
+
+    def end(self) -> None:
+        """End the wait that is going on."""
+        self.late = True
+        self.expire()
+
+    def _look(self) -> None:
+        self._earliest = math.inf
+        if self._due <= self.loop.time():
+            self.end()
+        elif self._due < math.inf:
+            self._set(self._due)
+
+
 @define(eq=False)
 class _Progress:
     """How far a request has got, as its connection sees it.
 
     Attributes:
+        limits: how long it may wait.
+        clock: what sees to it.
         sent: it has a connection.
         reused: which an earlier request had before.
         received: a byte of the response came.
     """
 
+    limits: Limits
+    clock: _Clock
     sent: bool = False
     reused: bool = False
     received: bool = False
+
+    def begin(self, *, reused: bool) -> None:
+        """Note that there is a connection, on which the request is about to be sent."""
+        self.sent, self.reused = True, reused
+        self.clock.start(self.limits.wait())
 
 
 # Which request a connection is for: it is told in the task that sends it. A ContextVar would stay in each callback's
@@ -99,6 +161,20 @@ class _Body(StreamReader):
         if len(fed) > self._cursor:
             self._buffer.append(fed[self._cursor :])
 
+    def feed_data(self, data: bytes, size: int = 0) -> bool:
+        """Take a piece."""
+        if not data:
+            return False
+        self._buffer.append(data)
+        self.total_bytes += len(data)
+        self._size += len(data)
+        if self._size > self._high_water:
+            self._protocol.pause_reading()
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        return False
+
     def begin_http_chunk_receiving(self) -> None:
         """Keep no list of ends."""
 
@@ -113,23 +189,26 @@ class _Body(StreamReader):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def take(self) -> bytes | None:
-        """Return a chunk, or a piece of one as `Cut`, or ``b""`` where the piece before was its end; None is the end.
+    def wait(self) -> asyncio.Future[None] | None:
+        """Return what is done once more has come; None where there is something to take, or there is the end.
 
         Raises:
             Exception: what ended the body.
         """
+        if self._buffer:
+            return None
+        if self._exception is not None:
+            raise self._exception
+        if self._eof:
+            return None
+        waiter = self._waiter = self._loop.create_future()
+        return waiter
+
+    def take(self) -> bytes | None:
+        """Return a chunk, or a piece of it as `Cut`, or ``b""`` where the piece before was its end; None is the end."""
         buffer = self._buffer
-        while not buffer:
-            if self._exception is not None:
-                raise self._exception
-            if self._eof:
-                return None
-            waiter = self._waiter = self._loop.create_future()
-            try:
-                await waiter
-            finally:
-                self._waiter = None
+        if not buffer:
+            return None
         piece = buffer.popleft()
         self._size -= len(piece)
         paused = self._protocol._reading_paused  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
@@ -156,7 +235,7 @@ class _Protocol(ResponseHandler):
             self._progress = progress = _sending.get(asyncio.current_task())
             self._ours = progress is not None
             if progress is not None:
-                progress.sent, progress.reused = True, self._used
+                progress.begin(reused=self._used)
             self._used = True
         super().set_response_params(**params)
 
@@ -224,76 +303,50 @@ class _Protocol(ResponseHandler):
 class _Chunks:
     """The chunks of a response, as they were sent: an async iterator that is no generator, which a loop would close."""
 
-    _response: aiohttp.ClientResponse
-    _limits: Limits
+    _body: _Body | None  # None: there is none
     _progress: _Progress
     _transport: AiohttpTransport
-    _body: _Body | None  # None: there is none
-    _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
-    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
-    _earliest: float = field(default=math.inf, init=False)  # when the timer goes off; inf: never
-    _due: float = field(default=0.0, init=False)  # when the wait that is going on has lasted too long
-    _waiting: bool = field(default=False, init=False)
-    _late: bool = field(default=False, init=False)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        if _running_loop() is not self._loop:
+        progress, body = self._progress, self._body
+        clock = progress.clock
+        if _running_loop() is not clock.loop:
             raise TransportFailure(FailureKind.BOUND, _ELSEWHERE)
-        seconds = self._limits.wait()
-        if seconds is not None:
-            self._due = due = self._loop.time() + seconds
-            if due < self._earliest:
-                self._set_clock()
-        self._waiting = True
         try:
-            piece = None if self._body is None else await self._body.take()
+            while body is not None and (waiter := body.wait()) is not None:
+                clock.start(progress.limits.wait())
+                await waiter
         except _RAISED as error:
             raise self._failure(error) from _shown(error)
         finally:
-            self._waiting = False
+            clock.stop()
+        piece = None if body is None else body.take()
         if piece is not None:
             return piece
-        if self._transport.closed or self._late:  # an end that looks like the server's, from inside
+        if self._transport.closed or clock.late:  # an end that looks like the server's, from inside
             raise self._failure(aiohttp.ClientError())
-        self.stop_clock()
+        clock.cancel()
         raise StopAsyncIteration
-
-    def _set_clock(self) -> None:
-        self.stop_clock()
-        self._earliest = self._due
-        self._timer = self._loop.call_at(self._due, self._look_at_clock)
-
-    def _look_at_clock(self) -> None:
-        self._earliest = math.inf
-        if not self._waiting:
-            return  # the next read sets it
-        if self._loop.time() < self._due:
-            self._set_clock()
-            return
-        self._late = True
-        self._response.close()
-
-    def stop_clock(self) -> None:
-        """Let no timer go off any more."""
-        if self._timer is not None:
-            self._timer.cancel()
 
     def _failure(self, error: Exception) -> TransportFailure:
         if self._transport.closed:
             return TransportFailure(FailureKind.CLOSED)
-        return TransportFailure(FailureKind.TIMEOUT) if self._late else _failure(error, self._progress)
+        return TransportFailure(FailureKind.TIMEOUT) if self._progress.clock.late else _failure(error, self._progress)
 
 
 class _Response:
-    __slots__ = ("_response", "_transport", "chunks", "head")
+    __slots__ = ("_clock", "_response", "_transport", "chunks", "head")
 
-    def __init__(self, response: aiohttp.ClientResponse, chunks: _Chunks, transport: AiohttpTransport) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, progress: _Progress, transport: AiohttpTransport) -> None:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
+        body = response.content if isinstance(response.content, _Body) else None
         self.head = ResponseHead(response.status, headers, _version(response.version))
-        self.chunks = chunks
+        self.chunks = _Chunks(body, progress, transport)
+        self._clock = progress.clock
+        self._clock.expire = response.close
         self._response = response
         self._transport: AiohttpTransport | None = transport
 
@@ -305,7 +358,7 @@ class _Response:
         transport, self._transport = self._transport, None
         if transport is None:
             return
-        self.chunks.stop_clock()
+        self._clock.cancel()
         if self._response.connection is not None:  # it has not ended, or the request is still being written
             self._response.close()
         transport.release()
@@ -367,15 +420,19 @@ class AiohttpTransport:
         if self._bound_elsewhere():
             raise TransportFailure(FailureKind.BOUND, _ELSEWHERE)
         self._check_open()
-        await self._take_slot(limits)
-        progress = _Progress()
+        progress = _Progress(limits, _Clock())
+        limits.wake = progress.clock.end
         try:
-            response = await self._send(request, limits, progress)
-            body = response.content if isinstance(response.content, _Body) else None
-            opened = _Response(response, _Chunks(response, limits, progress, self, body), self)
+            await self._take_slot(progress)
+            try:
+                response = await self._send(request, progress)
+            except BaseException:
+                self._slots.release()
+                raise
         except BaseException:
-            self._slots.release()
+            progress.clock.cancel()
             raise
+        opened = _Response(response, progress, self)
         if response.status < 200 or not _is_framed(response):
             opened.close()
             raise TransportFailure(FailureKind.MALFORMED)
@@ -397,8 +454,7 @@ class AiohttpTransport:
                 raise client_error(FailureKind.BOUND, _ELSEWHERE)
             self.closed = True
             for timeout in self._opening:
-                if not timeout.expired():
-                    timeout.reschedule(-math.inf)
+                _expire(timeout)
             await self._session.close()
         self.closed = True
 
@@ -412,16 +468,16 @@ class AiohttpTransport:
         if self.closed:
             raise TransportFailure(FailureKind.CLOSED)
 
-    async def _take_slot(self, limits: Limits) -> None:
+    async def _take_slot(self, progress: _Progress) -> None:
         with contextlib.suppress(anyio.WouldBlock):
             self._slots.acquire_nowait()
             return
         try:
-            await self._unless_closed(self._slots.acquire(), limits.connect_wait())
+            await self._unless_closed(self._slots.acquire(), progress)
         except TimeoutError:
             raise TransportFailure(FailureKind.CLOSED if self.closed else FailureKind.POOL_TIMEOUT) from None
 
-    async def _send(self, request: Request, limits: Limits, progress: _Progress) -> aiohttp.ClientResponse:
+    async def _send(self, request: Request, progress: _Progress) -> aiohttp.ClientResponse:
         self._check_open()
         session, url = self._make_session(), _to_url(request.url)
         task = asyncio.current_task()
@@ -434,23 +490,26 @@ class AiohttpTransport:
                 headers=request.headers,
                 proxy=self._proxy_for(url),
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, connect=limits.connect_wait()),
             )
-            return await self._unless_closed(sending, limits.wait())
+            return await self._unless_closed(sending, progress)
         except _RAISED as error:
             failure = TransportFailure(FailureKind.CLOSED) if self.closed else _failure(error, progress)
             raise failure from _shown(error)
         finally:
             del _sending[task]
 
-    async def _unless_closed(self, call: Coroutine[Any, Any, _T], seconds: float | None) -> _T:
-        """Return what comes of it, or raise TimeoutError after so many seconds, or when this is closed."""
-        timeout = asyncio.timeout(seconds)
+    async def _unless_closed(self, call: Coroutine[Any, Any, _T], progress: _Progress) -> _T:
+        """Return what comes of it, or raise TimeoutError when it has lasted too long, or when this is closed."""
+        timeout, clock = asyncio.timeout(None), progress.clock
+        clock.expire = functools.partial(_expire, timeout)
         self._opening.add(timeout)
         try:
             async with timeout:
+                clock.start(progress.limits.connect_wait())
                 return await call
         finally:
+            clock.stop()
+            clock.expire = _nothing
             self._opening.discard(timeout)
 
     def _make_session(self) -> aiohttp.ClientSession:
@@ -463,7 +522,7 @@ class AiohttpTransport:
                 connector_owner=self._connector is None,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
-                skip_auto_headers=_SKIPPED,
+                timeout=aiohttp.ClientTimeout(total=None),
             )
         return self._session
 
@@ -477,6 +536,11 @@ class AiohttpTransport:
         here = (_running_loop(), os.getpid())
         self._home = self._home or here
         return self._home != here
+
+
+def _expire(timeout: asyncio.Timeout) -> None:
+    if not timeout.expired():
+        timeout.reschedule(-math.inf)
 
 
 def _is_readable(transport: asyncio.BaseTransport | None) -> bool:

@@ -2,7 +2,8 @@
 
 A transport sends one request and hands back the response while its body is still on the way. It follows no redirect,
 decodes nothing, retries nothing. It bounds every wait by the request's `Limits`, asking them anew each time, since the
-exchange moves them while the answer proceeds. Whatever its library raises leaves it as `TransportFailure`.
+exchange moves them while the answer proceeds; and it sets `Limits.wake` to what ends the wait that is going on, for a
+stream that another thread or task closes. Whatever its library raises leaves it as `TransportFailure`.
 """
 
 from __future__ import annotations

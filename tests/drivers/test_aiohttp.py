@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
@@ -12,15 +13,17 @@ import aiohttp
 import anyio
 import hygiene
 import pytest
+from attrs import evolve
 from scripted_server import CHUNKED, END, Do, ScriptedServer, Step, answer, chunk, cut
 
 import aichatfree_sdk as sdk
-from aichatfree_sdk import AsyncClient, AsyncStream, RetryPolicy, Timeout
+from aichatfree_sdk import AsyncClient, AsyncStream, Conversation, RetryPolicy, Timeout, work
 from aichatfree_sdk.transports import reading
 from aichatfree_sdk.transports.aiohttp import AiohttpTransport
 
 ENDLESS: list[Step] = [CHUNKED, chunk("one "), chunk("two "), Do.HOLD]
 NEVER = RetryPolicy(max_retries=0)
+PATIENT = RetryPolicy(base_delay=3600, max_delay=3600)
 
 
 def run(main: Callable[..., Awaitable[None]], *args: Any) -> None:
@@ -310,6 +313,7 @@ class Pipes(aiohttp.BaseConnector):
     async def _create_connection(self, *_: Any) -> Any:
         protocol = self._factory()
         protocol.connection_made(Pipe(protocol, self.sent))
+        self.receive = protocol.data_received
         return protocol
 
 
@@ -328,33 +332,152 @@ def test_a_flood_of_small_chunks_waits_for_its_reader() -> None:
     run(main)
 
 
-@pytest.mark.parametrize(
-    ("timeout", "error"),
-    [(Timeout(idle=0.2), sdk.IdleTimeoutError), (Timeout(total=0.2), sdk.TotalTimeoutError)],
-    ids=["idle", "total"],
-)
-def test_a_clock_runs_out_while_nothing_comes(timeout: Timeout, error: type[Exception]) -> None:
-    async def main(url: str) -> None:
-        async with one_connection(url, timeout=timeout) as (client, _), client.stream("q") as stream:
-            await read_two(stream)
+def test_a_flood_of_bytes_waits_for_its_reader() -> None:
+    deltas = ["a" * 10_000] * 1000
+
+    async def main() -> None:
+        left = [CHUNKED, *map(chunk, deltas), END]
+        async with Pipes(left) as pipes, AiohttpTransport(pipes) as transport:
+            async with AsyncClient("http://chat.example", transport=transport).stream("q") as stream:
+                assert await anext(stream) == deltas[0]
+                held = len(deltas) - len(left)
+                assert [delta async for delta in stream] == deltas[1:]
+        assert (held < 100, left) == (True, [])
+
+    run(main)
+
+
+def test_a_piece_of_a_chunk_is_handed_on_as_it_comes() -> None:
+    async def main() -> None:
+        async with Pipes([CHUNKED]) as pipes, AiohttpTransport(pipes) as transport:
+            async with AsyncClient("http://chat.example", transport=transport).stream("q") as stream:
+                for sent, delta in (b"a\r\nhello", "hello"), (b"world\r\n" + END, "world"):
+                    reading = asyncio.ensure_future(anext(stream))
+                    await anyio.wait_all_tasks_blocked()
+                    pipes.receive(sent)
+                    with anyio.fail_after(8):  # its own clock would end it, too, later
+                        assert await reading == delta
+                assert [delta async for delta in stream] == []
+
+    run(main)
+
+
+class Refusing(aiohttp.BaseConnector):
+    async def _create_connection(self, *_: Any) -> Any:
+        raise aiohttp.ClientOSError("refused")
+
+
+READERS_WAIT: dict[str, Callable[[], aiohttp.BaseConnector]] = {
+    "for an address": lambda: aiohttp.TCPConnector(resolver=Unresolving()),
+    "for the head": lambda: Pipes([]),
+    "for the body": lambda: Pipes([CHUNKED]),
+    "to try again": Refusing,
+    "for a slot": lambda: Pipes([CHUNKED, chunk("one ")]),
+    "in the answer": lambda: Pipes([CHUNKED, chunk("one ")]),
+}
+
+
+@pytest.mark.parametrize("waits", READERS_WAIT)
+def test_closing_a_stream_wakes_its_reader(waits: str) -> None:
+    async def main() -> None:
+        chat = Conversation()
+        async with (
+            READERS_WAIT[waits]() as connector,
+            AiohttpTransport(connector, max_connections=1) as transport,
+            AsyncClient("http://chat.example", transport=transport, retry=PATIENT) as client,
+            client.stream("q") if waits == "for a slot" else contextlib.nullcontext(),
+        ):
+
+            async def read() -> None:
+                with pytest.raises(sdk.StreamInterruptedError, match="closed before"):
+                    await stream.drain()
+
+            stream = client.stream("q", conversation=chat)
+            with anyio.fail_after(8):  # its own clock would wake it, too, later
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(read)
+                    await anyio.wait_all_tasks_blocked()
+                    await stream.aclose()
+            assert (chat.messages, chat.busy) == ((), False)
+            timers: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+            assert [timer for timer in timers if not timer.cancelled()] == [] or waits == "for a slot"
+
+    run(main)
+
+
+@pytest.fixture
+def jump(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Awaitable[None]]:
+    """Lets so many seconds pass at once."""
+    real, ahead = time.monotonic, 0.0
+
+    def monotonic() -> float:
+        return real() + ahead
+
+    async def jump(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+        for _ in range(20):  # timers go off, and whom they wake has its turn
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(time, "monotonic", monotonic)
+    monkeypatch.setattr(work, "monotonic", monotonic)
+    return jump
+
+
+PATIENCE = Timeout(connect=10, first_text=100, idle=50)
+CLOCKS: dict[str, tuple[str, Timeout, float, type[Exception]]] = {
+    "slot": ("for a slot", PATIENCE, 10, sdk.ConnectTimeoutError),
+    "connect": ("for an address", PATIENCE, 10, sdk.ConnectTimeoutError),
+    "head": ("for the head", PATIENCE, 100, sdk.FirstTextTimeoutError),
+    "first text": ("for the body", PATIENCE, 100, sdk.FirstTextTimeoutError),
+    "idle": ("in the answer", PATIENCE, 50, sdk.IdleTimeoutError),
+    "total": ("in the answer", evolve(PATIENCE, total=30), 30, sdk.TotalTimeoutError),
+    "total, of the head": ("for the head", evolve(PATIENCE, total=30), 30, sdk.TotalTimeoutError),
+}
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_a_wait_lasts_as_long_as_its_clock_says(clock: str, jump: Callable[[float], Awaitable[None]]) -> None:
+    waits, timeout, seconds, error = CLOCKS[clock]
+
+    async def main() -> None:
+        async with (
+            READERS_WAIT[waits]() as connector,
+            AiohttpTransport(connector, max_connections=1) as transport,
+            AsyncClient("http://chat.example", transport=transport, retry=NEVER, timeout=timeout) as client,
+            client.stream("q") if waits == "for a slot" else contextlib.nullcontext(),
+        ):
+            stream = client.stream("q")
+            reading = asyncio.create_task(stream.drain())
+            await anyio.wait_all_tasks_blocked()
+            await jump(seconds * 0.9)
+            assert not reading.done()
+            await jump(seconds * 0.2)
+            assert reading.done()
             with pytest.raises(error):
-                await anext(stream)
+                await reading
 
-    with ScriptedServer(ENDLESS) as server:
-        run(main, server.url)
+    run(main)
 
 
-def test_the_idle_clock_stands_still_while_the_consumer_works() -> None:
-    async def main(url: str) -> None:
-        async with one_connection(url, timeout=Timeout(idle=0.05)) as (client, _), client.stream("q") as stream:
+def test_the_idle_clock_stands_still_while_the_consumer_works(jump: Callable[[float], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with (
+            Pipes([CHUNKED, chunk("one ")]) as connector,
+            AiohttpTransport(connector) as transport,
+            AsyncClient("http://chat.example", transport=transport, timeout=PATIENCE) as client,
+            client.stream("q") as stream,
+        ):
             assert await anext(stream) == "one "
-            worked = asyncio.Event()
-            asyncio.get_running_loop().call_later(0.2, worked.set)
-            await worked.wait()
-            assert [delta async for delta in stream] == ["two ", "three"]
+            reading = asyncio.ensure_future(anext(stream))
+            await anyio.wait_all_tasks_blocked()
+            connector.receive(chunk("two "))
+            assert await reading == "two "
+            await jump(1000)
+            connector.receive(chunk("three") + END)
+            assert [delta async for delta in stream] == ["three"]
 
-    with ScriptedServer(answer("one ", "two ", "three")) as server:
-        run(main, server.url)
+    run(main)
 
 
 def test_a_connection_is_used_again_and_a_connector_left_open() -> None:

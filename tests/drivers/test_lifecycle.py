@@ -249,6 +249,28 @@ def test_closing_from_another_task_wakes_the_reader_with_an_error(
 
 
 @BACKENDS
+def test_closing_from_another_task_wakes_whoever_waits_for_a_connection(backend: str) -> None:
+    async def main(url: str) -> None:
+        async with AsyncClient(url, max_connections=1) as client, client.stream("q") as first:
+
+            async def read() -> None:
+                with pytest.raises(sdk.StreamInterruptedError, match="closed before"):
+                    await anext(second)
+
+            second = client.stream("q")
+            with anyio.fail_after(5):  # its own clock would wake it, too, later
+                async with anyio.create_task_group() as group:
+                    group.start_soon(read)
+                    await anyio.wait_all_tasks_blocked()
+                    await second.aclose()
+            await first.aclose()
+            assert (await client.ask("q")).text == "next"
+
+    with ScriptedServer(ENDLESS, answer("next")) as server:
+        anyio.run(main, server.url, backend=backend)
+
+
+@BACKENDS
 def test_closing_twice_at_once_and_under_a_reader(backend: str) -> None:
     async def main(url: str) -> None:
         chat = Conversation()

@@ -126,8 +126,7 @@ class _AsyncResponse:
         first, self._closed = not self._closed, True
         if self._unwound and self._wire.connection is None:
             return
-        if self._wire.scope is not None:  # of a reader without a tap, whom closing would not wake
-            self._wire.scope.cancel()
+        self._wire.wake()  # a reader without a tap, whom closing would not
         try:
             if not self._transport.bound_elsewhere():  # else there is nobody left who could close it
                 with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
@@ -240,6 +239,7 @@ class AsyncHttpxTransport:
             raise TransportFailure(FailureKind.BOUND, ELSEWHERE)
         self._check_open()
         wire = Wire(limits, host_of(request), blocking=False)
+        limits.wake = wire.wake
         await self._take_slot(wire)
         try:
             await self._close_lost()
@@ -353,7 +353,6 @@ class AsyncHttpxTransport:
         if self._owned:
             for wire in [*self._wires, *self._waiting]:
                 wire.closing = True
-                if wire.scope is not None:
-                    wire.scope.cancel()
+                wire.wake()
             with anyio.CancelScope(shield=True):
                 await self._client.aclose()

@@ -97,6 +97,11 @@ class Wire:
     body: object = None
     give_up: Callable[[], Callable[[], Coroutine[Any, Any, None]] | None] = lambda: None
 
+    def wake(self) -> None:
+        """End the wait of a task that no tap wakes."""
+        if self.scope is not None:
+            self.scope.cancel()
+
     def wait(self) -> float | None:
         """Return how many seconds a wait for the network that begins now may take; None is for ever."""
         return self.limits.wait() if self.sent else self.limits.connect_wait()
