@@ -1,7 +1,4 @@
-"""aiohttp, for asyncio and many streams at once: it reads a delta for a fraction of what httpx takes.
-
-aiohttp has one timeout for a connection and one for a read, the same for a whole request, while `Limits` move as an
-answer proceeds. So each request has a `_Clock` of its own.
+"""Requests and responses over aiohttp.
 
 Closing a response is not waited for, whatever its state, so nothing here has to be kept from a cancellation.
 """
@@ -13,7 +10,6 @@ import contextlib
 import functools
 import math
 import os
-import select
 from asyncio import _get_running_loop as _running_loop  # pyright: ignore[reportPrivateUsage]
 from collections.abc import Callable, Coroutine
 from functools import lru_cache
@@ -21,25 +17,19 @@ from io import BytesIO
 from typing import Any, Self, TypeVar
 from urllib.request import getproxies, proxy_bypass_environment  # type: ignore[attr-defined]
 
+import aiohttp
 import anyio
-from attrs import define, field
+from aiohttp.http_exceptions import HttpProcessingError, TransferEncodingError
+from attrs import define
+from yarl import URL
 
-from ..core.decoder import Cut
-from ..core.failure import FailureKind, TransportFailure, client_error
-from ..core.limits import Limits
-from ..core.request import Request
-from ..core.response import ResponseHead
-from ..errors import InvalidArgumentError
-from .reading import read_less
-
-try:
-    import aiohttp
-    from aiohttp.client_proto import ResponseHandler
-    from aiohttp.http_exceptions import HttpProcessingError, TransferEncodingError
-    from aiohttp.streams import StreamReader
-    from yarl import URL
-except ImportError as error:
-    raise ImportError("AiohttpTransport needs aiohttp: pip install 'aichatfree-sdk[aiohttp]'") from error
+from ...core.failure import FailureKind, TransportFailure, client_error
+from ...core.limits import Limits
+from ...core.request import Request
+from ...core.response import ResponseHead
+from ...errors import InvalidArgumentError
+from .clock import Clock, nothing
+from .connections import Body, Progress, Protocol, sending
 
 _T = TypeVar("_T")
 
@@ -47,264 +37,18 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ELSEWHERE = "its connections are those of another event loop or process"
 _RAISED = (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.TimeoutError, ValueError)
 
-# How much of a body may wait to be read, in pieces and ends of chunks; aiohttp bounds its bytes.
-_MOST_PIECES = 8192
-
 # Above it, aiohttp warns that one write of so much holds up the event loop.
 _LARGE = 2**20
 
 _to_url = lru_cache(maxsize=64)(functools.partial(URL, encoded=True))
 
 
-def _nothing() -> None:
-    """There is nothing to end."""
-
-
-@define(eq=False)
-class _Clock:
-    """Ends a wait that lasts too long; one timer serves all waits of a request, so that one costs no timer of its own.
-
-    The timer is set for the earliest moment at which a wait could be over; when it goes off early, it is set again.
-
-    Attributes:
-        loop: the event loop that the request belongs to.
-        expire: ends the wait.
-        late: it had to.
-    """
-
-    loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop)
-    expire: Callable[[], None] = _nothing
-    late: bool = False
-    _due: float = math.inf  # when the wait that is going on has lasted too long; inf: there is none
-    _earliest: float = math.inf  # when the timer goes off; inf: never
-    _timer: asyncio.TimerHandle | None = None
-
-    def start(self, seconds: float | None) -> None:
-        """A wait begins, or what is waited for is another thing now."""
-        self._due = due = math.inf if seconds is None else self.loop.time() + seconds
-        if due < self._earliest:
-            self._set(due)
-
-    def stop(self) -> None:
-        """The wait is over."""
-        self._due = math.inf
-
-    def cancel(self) -> None:
-        """There will be no more waits."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _set(self, due: float) -> None:
-        self.cancel()
-        self._earliest = due
-        self._timer = self.loop.call_at(due, self._look)
-
-    def end(self) -> None:
-        """End the wait that is going on."""
-        self.late = True
-        self.expire()
-
-    def _look(self) -> None:
-        self._earliest = math.inf
-        if self._due <= self.loop.time():
-            self.end()
-        elif self._due < math.inf:
-            self._set(self._due)
-
-
-@define(eq=False)
-class _Progress:
-    """How far a request has got, as its connection sees it.
-
-    Attributes:
-        limits: how long it may wait.
-        clock: what sees to it.
-        sent: it has a connection.
-        reused: which an earlier request had before.
-        received: a byte of the response came.
-    """
-
-    limits: Limits
-    clock: _Clock
-    sent: bool = False
-    reused: bool = False
-    received: bool = False
-
-    def begin(self, *, reused: bool) -> None:
-        """Note that there is a connection, on which the request is about to be sent."""
-        self.sent, self.reused = True, reused
-        self.clock.start(self.limits.wait())
-
-
-# Which request a connection is for: it is told in the task that sends it. A ContextVar would stay in each callback's
-# context, as long as the connection.
-_sending: dict[asyncio.Task[Any] | None, _Progress] = {}
-
-
-class _Body(StreamReader):
-    """aiohttp's own, but read piece by piece, as they came, and only then what ended it.
-
-    aiohttp raises what ended a body before it hands over what had come, and finds the ends of chunks by sums that are a
-    sixth of what a delta costs. Its parser makes a StreamReader and nothing else, so that becomes one of these.
-    """
-
-    __slots__ = ()
-
-    def begin(self) -> None:
-        """Put ``b""`` behind each chunk of what has come with the head already."""
-        fed = b"".join(self._buffer)
-        self._buffer.clear()
-        self._cursor = 0  # from here on: where the last chunk ended
-        for end in self._http_chunk_splits or ():
-            self._buffer += [fed[self._cursor : end], b""]
-            self._cursor = end
-        if len(fed) > self._cursor:
-            self._buffer.append(fed[self._cursor :])
-
-    def feed_data(self, data: bytes, size: int = 0) -> bool:
-        """Take a piece."""
-        if not data:
-            return False
-        self._buffer.append(data)
-        self.total_bytes += len(data)
-        self._size += len(data)
-        if self._size > self._high_water:
-            self._protocol.pause_reading()
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-        return False
-
-    def begin_http_chunk_receiving(self) -> None:
-        """Keep no list of ends."""
-
-    def end_http_chunk_receiving(self) -> None:
-        """Note the end of a chunk; that of the last one, which is empty, is none."""
-        if self.total_bytes == self._cursor:
-            return
-        self._cursor = self.total_bytes
-        self._buffer.append(b"")
-        if len(self._buffer) > _MOST_PIECES:
-            self._protocol.pause_reading()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def wait(self) -> asyncio.Future[None] | None:
-        """Return what is done once more has come; None where there is something to take, or there is the end.
-
-        Raises:
-            Exception: what ended the body.
-        """
-        if self._buffer:
-            return None
-        if self._exception is not None:
-            raise self._exception
-        if self._eof:
-            return None
-        waiter = self._waiter = self._loop.create_future()
-        return waiter
-
-    def take(self) -> bytes | None:
-        """Return a chunk, or a piece of it as `Cut`, or ``b""`` where the piece before was its end; None is the end."""
-        buffer = self._buffer
-        if not buffer:
-            return None
-        piece = buffer.popleft()
-        self._size -= len(piece)
-        paused = self._protocol._reading_paused  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        if paused and self._size < self._low_water and len(buffer) < _MOST_PIECES // 2:
-            self._protocol.resume_reading()
-        if not piece:
-            return piece
-        if not buffer or buffer[0]:
-            return Cut(piece)
-        buffer.popleft()
-        return piece
-
-
-class _Protocol(ResponseHandler):
-    """aiohttp's own, which also tells what it sees: aiohttp's exceptions do not."""
-
-    _progress: _Progress | None = None  # of the request whose response has not begun yet
-    _ours = False
-    _used = False
-
-    def set_response_params(self, **params: Any) -> None:
-        """Note that a request is about to be written, if it is not the CONNECT of a tunnel."""
-        if "auto_decompress" in params:
-            self._progress = progress = _sending.get(asyncio.current_task())
-            self._ours = progress is not None
-            if progress is not None:
-                progress.begin(reused=self._used)
-            self._used = True
-        super().set_response_params(**params)
-
-    def data_received(self, data: bytes) -> None:
-        """Note that bytes came; the head goes to the parser first, lest it be lost with a body that is no HTTP."""
-        if self._progress is not None:
-            self._progress.received, self._progress = True, None
-            end = data.find(b"\r\n\r\n") + 4
-            super().data_received(data[:end])
-            data = data[end:]
-            if not data or self.exception() is not None:
-                return
-        super().data_received(data)
-
-    def feed_data(self, data: Any, size: int = 0) -> None:
-        """Take the head of a response, and its body: of a request of ours, where others share the connector."""
-        _, body = data
-        if self._ours and type(body) is StreamReader:
-            body.__class__ = _Body
-            _Body.begin(body)  # type: ignore[arg-type]
-        super().feed_data(data, size)
-
-    def set_exception(self, exc: BaseException, *args: Any, **kwargs: Any) -> None:
-        """Tell whoever reads the body, too, that the parser stumbled in it: aiohttp 3.14 lets it wait for ever.
-
-        The connection is aborted here: aiohttp closes it, and again with the next bytes, after which asyncio's TLS
-        cannot be aborted any more and waits for a peer that does not read.
-        """
-        if isinstance(self.exception(), HttpProcessingError):
-            return  # what follows from it
-        super().set_exception(exc, *args, **kwargs)
-        if isinstance(exc, HttpProcessingError):
-            if self._payload is not None and not self._payload.is_eof():
-                self._payload.set_exception(exc)
-            if self.transport is not None:
-                self.transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection."""
-        read_less(transport)
-        super().connection_made(transport)
-
-    def is_connected(self) -> bool:
-        """Tell whether it may serve a request: not where bytes came, or wait to be read, that nobody asked for."""
-        return super().is_connected() and not self.should_close and not _is_readable(self.transport)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell whoever reads a body that ends by closing that it did not: aiohttp takes a reset for its end."""
-        if exc is not None and self._payload is not None and not self._payload.is_eof():
-            self._payload.set_exception(aiohttp.ClientConnectionError(str(exc)))
-        super().connection_lost(exc)
-
-    def abort(self) -> None:
-        """Close the connection at once, and wake whoever reads from it: aiohttp lets it wait."""
-        if self._payload is not None and not self._payload.is_eof():
-            self._payload.set_exception(aiohttp.ClientConnectionError("closed"))
-        super().abort()
-
-    def close(self) -> None:
-        """Close the connection, without waiting for a peer that does not take what is still to be sent."""
-        self.abort()
-
-
 @define(eq=False, repr=False)
 class _Chunks:
     """The chunks of a response, as they were sent: an async iterator that is no generator, which a loop would close."""
 
-    _body: _Body | None  # None: there is none
-    _progress: _Progress
+    _body: Body | None  # None: there is none
+    _progress: Progress
     _transport: AiohttpTransport
 
     def __aiter__(self) -> Self:
@@ -340,9 +84,9 @@ class _Chunks:
 class _Response:
     __slots__ = ("_clock", "_response", "_transport", "chunks", "head")
 
-    def __init__(self, response: aiohttp.ClientResponse, progress: _Progress, transport: AiohttpTransport) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, progress: Progress, transport: AiohttpTransport) -> None:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
-        body = response.content if isinstance(response.content, _Body) else None
+        body = response.content if isinstance(response.content, Body) else None
         self.head = ResponseHead(response.status, headers, _version(response.version))
         self.chunks = _Chunks(body, progress, transport)
         self._clock = progress.clock
@@ -420,7 +164,7 @@ class AiohttpTransport:
         if self._bound_elsewhere():
             raise TransportFailure(FailureKind.BOUND, _ELSEWHERE)
         self._check_open()
-        progress = _Progress(limits, _Clock())
+        progress = Progress(limits, Clock())
         limits.wake = progress.clock.end
         try:
             await self._take_slot(progress)
@@ -468,7 +212,7 @@ class AiohttpTransport:
         if self.closed:
             raise TransportFailure(FailureKind.CLOSED)
 
-    async def _take_slot(self, progress: _Progress) -> None:
+    async def _take_slot(self, progress: Progress) -> None:
         with contextlib.suppress(anyio.WouldBlock):
             self._slots.acquire_nowait()
             return
@@ -477,13 +221,13 @@ class AiohttpTransport:
         except TimeoutError:
             raise TransportFailure(FailureKind.CLOSED if self.closed else FailureKind.POOL_TIMEOUT) from None
 
-    async def _send(self, request: Request, progress: _Progress) -> aiohttp.ClientResponse:
+    async def _send(self, request: Request, progress: Progress) -> aiohttp.ClientResponse:
         self._check_open()
         session, url = self._make_session(), _to_url(request.url)
         task = asyncio.current_task()
-        _sending[task] = progress
+        sending[task] = progress
         try:
-            sending = session.request(
+            call = session.request(
                 request.method,
                 url,
                 data=request.body if len(request.body) < _LARGE else BytesIO(request.body),
@@ -491,14 +235,14 @@ class AiohttpTransport:
                 proxy=self._proxy_for(url),
                 allow_redirects=False,
             )
-            return await self._unless_closed(sending, progress)
+            return await self._unless_closed(call, progress)
         except _RAISED as error:
             failure = TransportFailure(FailureKind.CLOSED) if self.closed else _failure(error, progress)
             raise failure from _shown(error)
         finally:
-            del _sending[task]
+            del sending[task]
 
-    async def _unless_closed(self, call: Coroutine[Any, Any, _T], progress: _Progress) -> _T:
+    async def _unless_closed(self, call: Coroutine[Any, Any, _T], progress: Progress) -> _T:
         """Return what comes of it, or raise TimeoutError when it has lasted too long, or when this is closed."""
         timeout, clock = asyncio.timeout(None), progress.clock
         clock.expire = functools.partial(_expire, timeout)
@@ -509,14 +253,14 @@ class AiohttpTransport:
                 return await call
         finally:
             clock.stop()
-            clock.expire = _nothing
+            clock.expire = nothing
             self._opening.discard(timeout)
 
     def _make_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = self._connector or aiohttp.TCPConnector(limit=0)  # the slots are the limit
             if hasattr(connector, "_factory"):  # aiohttp has no public way to say it
-                connector._factory = functools.partial(_Protocol, asyncio.get_running_loop())  # type: ignore[assignment]  # noqa: SLF001
+                connector._factory = functools.partial(Protocol, asyncio.get_running_loop())  # type: ignore[assignment]  # noqa: SLF001
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 connector_owner=self._connector is None,
@@ -543,17 +287,6 @@ def _expire(timeout: asyncio.Timeout) -> None:
         timeout.reschedule(-math.inf)
 
 
-def _is_readable(transport: asyncio.BaseTransport | None) -> bool:
-    sock = transport.get_extra_info("socket") if transport is not None else None
-    if sock is None:
-        return False
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([sock], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
-
-
 @lru_cache(maxsize=8)
 def _version(version: aiohttp.HttpVersion | None) -> str:
     return "" if version is None else f"HTTP/{version.major}.{version.minor}"
@@ -565,13 +298,13 @@ def _is_framed(response: aiohttp.ClientResponse) -> bool:
     return all(coding.strip().lower() == "chunked" for coding in codings)
 
 
-def _failure(error: BaseException, progress: _Progress) -> TransportFailure:
+def _failure(error: BaseException, progress: Progress) -> TransportFailure:
     kind = _kind_of(error, progress)
     # What is no HTTP is quoted by the parser, and a server may echo the request in it.
     return TransportFailure(kind, "" if kind is FailureKind.MALFORMED else _detail(error))
 
 
-def _kind_of(error: BaseException, progress: _Progress) -> FailureKind:
+def _kind_of(error: BaseException, progress: Progress) -> FailureKind:
     if isinstance(error, asyncio.TimeoutError):
         return FailureKind.TIMEOUT if progress.sent else FailureKind.CONNECT_TIMEOUT
     if not progress.sent or isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)):
