@@ -156,6 +156,6 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the SDK beside what one might pick instead, more than an hour on an idle machine; ``-- TABLE`` for one."""
+    """Measure the SDK beside what one might pick instead, over an hour on an idle machine; ``-- TABLE`` for one."""
     session.install(".[aiohttp]", *group("bench"))
     session.run("python", "benchmarks/run.py", *session.posargs)
