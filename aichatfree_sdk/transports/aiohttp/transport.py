@@ -170,13 +170,13 @@ class AiohttpTransport:
             await self._take_slot(progress)
             try:
                 response = await self._send(request, progress)
+                opened = _Response(response, progress, self)
             except BaseException:
                 self._slots.release()
                 raise
         except BaseException:
             progress.clock.cancel()
             raise
-        opened = _Response(response, progress, self)
         if response.status < 200 or not _is_framed(response):
             opened.close()
             raise TransportFailure(FailureKind.MALFORMED)
