@@ -122,6 +122,7 @@ class AsyncStream(BaseStream):
             if action.delay:
                 with anyio.CancelScope() as self._scope:
                     await anyio.sleep(action.delay)
+                self._scope = None
             exchange.attempt_started(time_ms=time.time_ns() // 1_000_000, jitter=random.random())  # noqa: S311
         elif isinstance(action, SendRequest):
             await self._send(exchange, action)
