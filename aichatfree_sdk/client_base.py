@@ -232,8 +232,7 @@ class BaseStream:
         _logger.debug("%s %s, %d bytes", request.method, request.url, len(request.body))
 
     def _log_response(self, head: ResponseHead) -> None:
-        if _logger.isEnabledFor(logging.DEBUG):
-            _logger.debug("answered %d, %s, ended by %s", head.status, head.http_version, head.ended_by)
+        _logger.debug("answered %d, %s, ended by %s", head.status, head.http_version, head.ended_by)
 
     def _refuse_reader(self) -> NoReturn:
         raise RuntimeError("this stream is being read by somebody else: one stream has one reader")

@@ -10,8 +10,8 @@ from attrs import define, field
 _SHORTEST = 0.001
 
 
-def _nobody_waits() -> None:
-    pass
+def nobody_waits() -> None:
+    """End no wait, as there is none."""
 
 
 @define(eq=False)
@@ -30,7 +30,7 @@ class Limits:
     connect: float | None = None
     idle: float | None = None
     deadline: float | None = None
-    wake: Callable[[], None] = field(default=_nobody_waits, repr=False)
+    wake: Callable[[], None] = field(default=nobody_waits, repr=False)
 
     def wait(self) -> float | None:
         """Return how many seconds a wait for bytes that begins now may take; None is for ever."""

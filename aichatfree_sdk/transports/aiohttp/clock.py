@@ -8,9 +8,7 @@ from collections.abc import Callable
 
 from attrs import define, field
 
-
-def nothing() -> None:
-    """There is nothing to end."""
+from ...core.limits import nobody_waits
 
 
 @define(eq=False)
@@ -26,7 +24,7 @@ class Clock:
     """
 
     loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop)
-    expire: Callable[[], None] = nothing
+    expire: Callable[[], None] = nobody_waits
     late: bool = False
     _due: float = math.inf  # when the wait that is going on has lasted too long; inf: there is none
     _earliest: float = math.inf  # when the timer goes off; inf: never

@@ -24,11 +24,11 @@ from attrs import define
 from yarl import URL
 
 from ...core.failure import FailureKind, TransportFailure, client_error
-from ...core.limits import Limits
+from ...core.limits import Limits, nobody_waits
 from ...core.request import Request
 from ...core.response import ResponseHead
 from ...errors import InvalidArgumentError
-from .clock import Clock, nothing
+from .clock import Clock
 from .connections import Body, Progress, Protocol, sending
 
 _T = TypeVar("_T")
@@ -253,7 +253,7 @@ class AiohttpTransport:
                 return await call
         finally:
             clock.stop()
-            clock.expire = nothing
+            clock.expire = nobody_waits
             self._opening.discard(timeout)
 
     def _make_session(self) -> aiohttp.ClientSession:
