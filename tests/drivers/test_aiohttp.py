@@ -31,6 +31,12 @@ def run(main: Callable[..., Awaitable[None]], *args: Any) -> None:
         hygiene.run(main, *args, backend="asyncio")
 
 
+async def settle() -> None:
+    """Let everybody go on as far as they can without a network: where they all wait, they may still have callbacks."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 @contextlib.asynccontextmanager
 async def one_connection(url: str, **options: Any) -> Any:
     async with (
@@ -360,12 +366,6 @@ def test_a_piece_of_a_chunk_is_handed_on_as_it_comes() -> None:
                 assert [delta async for delta in stream] == []
 
     run(main)
-
-
-async def settle() -> None:
-    """Let everybody go on as far as they can without a network: where they all wait, they may still have callbacks."""
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 class Refusing(aiohttp.BaseConnector):
