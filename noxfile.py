@@ -122,7 +122,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into site/, any warning being an error; ``-- serve`` serves it instead."""
-    session.install(*group("docs"))
+    session.install("--editable", ".[server,cli]", *group("docs"))  # parts of it are generated from the checkout
     # The theme's banner about a future major version, which the requirements keep out.
     env = {"NO_MKDOCS_2_WARNING": "1"}
     session.run("mkdocs", *(session.posargs or ["build", "--strict"]), env=env)

@@ -15,7 +15,8 @@ import codecs
 # of a client that keeps the text.
 MAX_REPLY_BYTES = 128 * 2**20
 
-# The body of a 500 of Node's Astro adapter, which it appends when the stream fails under it (docs/protocol.md).
+# The body of a 500 of Node's Astro adapter, which it appends when the stream fails under it
+# (docs/explanation/protocol.md).
 FAILURE_TRAILER = "Internal server error"
 
 

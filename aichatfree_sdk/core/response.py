@@ -1,7 +1,7 @@
 """What a response means before its body is text: how it is framed, and which error a refusal is.
 
-The table is docs/protocol.md, "Errors". The server passes the words of the model's provider on inside a 500, with the
-provider's status in square brackets, except for a 400, whose marker it strips.
+The table is docs/explanation/protocol.md, "Errors". The server passes the words of the model's provider on inside a
+500, with the provider's status in square brackets, except for a 400, whose marker it strips.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ _BY_STATUS: dict[int, tuple[type[APIStatusError], str]] = {
 
 
 def _classify_500(code: str, words: str) -> tuple[type[APIStatusError], str]:
-    """Find the provider's own answer inside a 500 (docs/protocol.md, "Errors")."""
+    """Find the provider's own answer inside a 500 (docs/explanation/protocol.md, "Errors")."""
     if "[429 " in words:
         return RateLimitError, "the deployment's quota at the model's provider is used up for now; wait"
     if "[503 " in words or "model is overloaded" in words:

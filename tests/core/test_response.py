@@ -1,4 +1,4 @@
-"""Every row of the error table of docs/protocol.md."""
+"""Every row of the error table of docs/explanation/protocol.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two vectors of docs/protocol.md."""
+"""The two vectors of docs/explanation/protocol.md."""
 
 from __future__ import annotations
 

@@ -1,0 +1,36 @@
+"""Every page of the documentation does what it shows: see `pages` for how one is followed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pages import PAGES, Reader, backends_of, blocks_of, name_of, needs_g4f
+
+KINDS = {"python", "console", "text", "bash", "json", "html", "http"}
+
+RUNS = [
+    pytest.param(page, backend, id=f"{name_of(page)}-{backend}")
+    for page in PAGES
+    if {"python", "console"} & {block.kind for block in blocks_of(page.read_text("utf-8"))} and not needs_g4f(page)
+    for backend in backends_of(page)
+]
+
+
+@pytest.mark.parametrize(("page", "backend"), RUNS)
+def test_it_does_what_it_shows(page: Path, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Reader(page, tmp_path, backend).follow()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_nothing_on_it_goes_unread(page: Path) -> None:
+    blocks = blocks_of(page.read_text("utf-8"))
+    assert {block.kind for block in blocks} <= KINDS
+    shells = "".join(block.text for block in blocks if block.kind == "console")
+    for block in blocks:
+        if block.kind == "python" and block.title:
+            assert block.title.removesuffix(".py") in shells, "a file that no shell runs"
+        if block.kind == "bash":
+            assert not re.search(r"^\$ ", block.text, re.MULTILINE), "a session is a console block"
