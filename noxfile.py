@@ -1,6 +1,6 @@
 """Every check of the project, each in an environment of its own; `nox` alone runs what a change has to pass.
 
-Sessions: lint, types, tests (on every supported interpreter that is found), docs, g4f, torture, fuzz, bench.
+Sessions: lint, types, site, tests (on every supported interpreter that is found), docs, g4f, torture, fuzz, bench.
 What follows ``--`` goes to pytest, or to mkdocs: ``nox -s tests -- -k retry``, ``nox -s docs -- serve``.
 """
 
@@ -11,14 +11,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2024.10.9"
 # The cheap checks first, and the tests last: the line that pytest closes with is then at the end of the output.
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["lint", "types", "site", "tests"]
 
 SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -106,7 +106,7 @@ def tests(session: nox.Session) -> None:
     # Keeps the working directory off sys.path: the package that is imported is the installed one, not the checkout.
     env = {"PYTHONSAFEPATH": "1"}
     # One process for each core: most of the time goes into waiting for the processes and clocks that tests start.
-    pytest = ["-m", "pytest", "-n", "auto", "--ignore=tests/g4f", *session.posargs]
+    pytest = ["-m", "pytest", "-n", "auto", "--ignore=tests/g4f", "--ignore=tests/site", *session.posargs]
     if session.posargs or session.python != INTERPRETERS[0]:
         session.run("python", *pytest, env=env)
         return
@@ -122,10 +122,24 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into site/, any warning being an error; ``-- serve`` serves it instead."""
-    session.install("--editable", ".[server,cli]", *group("docs"))  # parts of it are generated from the checkout
+    mkdocs(session, group("docs"), session.posargs or BUILD)
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """Build the site and look at it: its links, its Markdown copies, and a visitor's clicks in Chromium."""
+    mkdocs(session, group("site"), BUILD)
+    session.run("python", "-m", "pytest", "tests/site", *session.posargs)
+
+
+BUILD = ["build", "--strict", "--quiet"]
+
+
+def mkdocs(session: nox.Session, requirements: tuple[str, ...], arguments: Sequence[str]) -> None:
+    """Run MkDocs; the package is the checkout's, as parts of the site are generated from it."""
+    session.install("--editable", ".[server,cli]", *requirements)
     # The theme's banner about a future major version, which the requirements keep out.
-    env = {"NO_MKDOCS_2_WARNING": "1"}
-    session.run("mkdocs", *(session.posargs or ["build", "--strict"]), env=env)
+    session.run("mkdocs", *arguments, env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session

@@ -10,19 +10,20 @@ from attrs import frozen
 
 from aichatfree_sdk.core.exchange import TRANSITIONS, Event, State
 
-WIDTH, HEIGHT = 920, 620
-BOX_WIDTH, BOX_HEIGHT = 130, 44
-LINE_HEIGHT = 18
+WIDTH, HEIGHT = 800, 620
+BOX_WIDTH, BOX_HEIGHT = 120, 44
+LINE_HEIGHT = 20
 
 CENTRES = {
-    State.STARTING: (450, 60),
-    State.SENDING: (450, 200),
-    State.READING: (230, 340),
-    State.REFUSED: (670, 340),
-    State.CLOSING: (450, 480),
-    State.FINISHED: (230, 585),
-    State.FAILED: (670, 585),
+    State.STARTING: (390, 60),
+    State.SENDING: (390, 200),
+    State.READING: (190, 340),
+    State.REFUSED: (590, 340),
+    State.CLOSING: (390, 490),
+    State.FINISHED: (190, 590),
+    State.FAILED: (590, 590),
 }
+
 FRAME = f"""\
 <svg class="state-machine" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="The transition table as a diagram">
 <defs><marker id="head" viewBox="0 0 10 10" refX="8" refY="5" markerWidth="8" markerHeight="8" orient="auto">
@@ -48,21 +49,21 @@ class Way:
 
 _S = State
 WAYS = {
-    (_S.STARTING, _S.SENDING): Way("M440,82 V174", (430, 132), "end"),
-    (_S.STARTING, _S.FAILED): Way("M515,60 H840 Q870,60 870,90 V565 Q870,595 840,595 H740", (860, 50), "end"),
-    (_S.SENDING, _S.STARTING): Way("M460,178 V86", (470, 132), "start"),
-    (_S.SENDING, _S.READING): Way("M400,222 L266,314", (318, 264), "end"),
-    (_S.SENDING, _S.REFUSED): Way("M500,222 L634,314", (582, 264), "start"),
-    (_S.SENDING, _S.CLOSING): Way("M450,222 V454", (458, 345), "start"),
-    (_S.SENDING, _S.FAILED): Way("M515,200 H800 Q820,200 820,220 V555 Q820,575 800,575 H740", (810, 172), "end"),
-    (_S.READING, _S.READING): Way("M165,330 C105,308 105,372 160,350", (112, 345), "end"),
-    (_S.READING, _S.CLOSING): Way("M262,362 L396,454", (262, 400), "end"),
-    (_S.REFUSED, _S.REFUSED): Way("M735,330 C790,308 790,372 740,350", (752, 385), "start"),
-    (_S.REFUSED, _S.CLOSING): Way("M638,362 L504,454", (620, 400), "start"),
-    (_S.CLOSING, _S.CLOSING): Way("M515,470 C575,448 575,512 520,490", (568, 485), "start"),
-    (_S.CLOSING, _S.STARTING): Way("M385,480 H60 Q30,480 30,450 V90 Q30,60 60,60 H380", (40, 50), "start"),
-    (_S.CLOSING, _S.FINISHED): Way("M420,502 L286,560", (330, 530), "end"),
-    (_S.CLOSING, _S.FAILED): Way("M480,502 L614,560", (570, 530), "start"),
+    (_S.STARTING, _S.SENDING): Way("M380,82 V174", (370, 135), "end"),
+    (_S.STARTING, _S.FAILED): Way("M450,60 H750 Q780,60 780,90 V570 Q780,600 750,600 H656", (770, 50), "end"),
+    (_S.SENDING, _S.STARTING): Way("M400,178 V86", (410, 135), "start"),
+    (_S.SENDING, _S.READING): Way("M340,222 L226,314", (260, 264), "end"),
+    (_S.SENDING, _S.REFUSED): Way("M440,222 L554,314", (520, 264), "start"),
+    (_S.SENDING, _S.CLOSING): Way("M390,222 V464", (398, 345), "start"),
+    (_S.SENDING, _S.FAILED): Way("M450,200 H710 Q740,200 740,230 V550 Q740,580 710,580 H656", (730, 170), "end"),
+    (_S.READING, _S.READING): Way("M130,330 C80,308 80,372 125,350", (84, 345), "end"),
+    (_S.READING, _S.CLOSING): Way("M222,362 L336,464", (216, 395), "end"),
+    (_S.REFUSED, _S.REFUSED): Way("M650,330 C700,308 700,372 655,350", (692, 346), "start"),
+    (_S.REFUSED, _S.CLOSING): Way("M558,362 L444,464", (564, 395), "start"),
+    (_S.CLOSING, _S.CLOSING): Way("M450,480 C500,458 500,522 455,500", (496, 496), "start"),
+    (_S.CLOSING, _S.STARTING): Way("M330,490 H50 Q20,490 20,460 V90 Q20,60 50,60 H326", (30, 50), "start"),
+    (_S.CLOSING, _S.FINISHED): Way("M360,512 L246,564", (280, 538), "end"),
+    (_S.CLOSING, _S.FAILED): Way("M420,512 L534,564", (500, 538), "start"),
 }
 
 

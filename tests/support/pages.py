@@ -128,10 +128,10 @@ class Reader:
         (self._folder / ".exported").touch()  # what a shell leaves to the next
         with self._exits:
             self._prepare()
-            for block in blocks_of(self._here(self._text)):
+            for block in blocks_of(self._text):
                 where = f"{name_of(self._page)}:{block.line}"
                 if block.kind == "python" and block.title:
-                    (self._folder / block.title).write_text(block.text, "utf-8")
+                    (self._folder / block.title).write_text(self._here(block.text), "utf-8")
                 elif block.kind == "python":
                     self._run_python(block, where)
                 elif block.kind == "console":
@@ -158,7 +158,7 @@ class Reader:
 
     def _run_python(self, block: Block, where: str) -> None:
         printed = io.StringIO()
-        source = "\n" * block.line + block.text  # so that tracebacks tell the line of the page
+        source = "\n" * block.line + self._here(block.text)  # so that tracebacks tell the line of the page
         with contextlib.redirect_stdout(printed), _environment(self._variables):
             exec(compile(source, str(self._page), "exec"), self._names)
         if block.output is not None:
@@ -166,11 +166,12 @@ class Reader:
 
     def _run_shell(self, block: Block, where: str) -> None:
         for command, wanted in commands_of(block.text):
+            where = f"{where}: {command}"
             if "terminal" in block.title:
-                self._start(command, wanted, where)
+                self._start(self._here(command), wanted, where)
                 continue
             done = subprocess.run(
-                ["bash", "-c", f". ./.exported\n{command}\nexport -p >.exported"],
+                ["bash", "-c", f". ./.exported\n{self._here(command)}\nexport -p >.exported"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -181,7 +182,7 @@ class Reader:
                 cwd=self._folder,
                 env=self._shell_variables(),
             )
-            check(wanted, self._there(done.stdout), f"{where}: {command}")
+            check(wanted, self._there(done.stdout), where)
 
     def _start(self, command: str, wanted: str, where: str) -> None:
         """Start a command that runs on, and read the lines that it begins with."""
@@ -199,7 +200,7 @@ class Reader:
         self._exits.callback(process.kill)
         assert process.stdout is not None
         printed = "".join(process.stdout.readline() for _ in wanted.splitlines())
-        check(wanted, self._there(printed), f"{where}: {command}")
+        check(wanted, self._there(printed), where)
 
     def _shell_variables(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AICHATFREE_", "COV"))}

@@ -1,0 +1,31 @@
+"""What is published for those who read no HTML."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+BASE = "https://aichatfree-sdk.readthedocs.io/en/latest/"
+
+
+def test_llms_txt_names_every_page_and_each_is_there_as_markdown(site: Path) -> None:
+    named = re.findall(rf"\({re.escape(BASE)}(\S+\.md)\)", (site / "llms.txt").read_text("utf-8"))
+    built = {str(page.relative_to(site).with_suffix(".md")) for page in site.rglob("*.html")} - {"404.md"}
+    assert set(named) == built
+    assert len(named) == len(built)
+    for name in named:
+        text = (site / name).read_text("utf-8")
+        assert text.startswith("# "), name
+        assert "<!-- generated" not in text, name
+        assert "--8<--" not in text, name
+
+
+def test_the_whole_site_is_one_file_too(site: Path) -> None:
+    text = (site / "llms-full.txt").read_text("utf-8")
+    for page in ("Tutorial", "The protocol", "Changelog"):
+        assert f"# {page}\n" in text
+
+
+def test_what_is_generated_is_there_as_text(site: Path) -> None:
+    assert "| starting | attempt started" in re.sub(" +", " ", (site / "explanation/core.md").read_text("utf-8"))
+    assert "$ aichatfree doctor --help" in (site / "reference/command.md").read_text("utf-8")
