@@ -12,9 +12,10 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import StreamEnded
 
-from aichatfree_sdk import AsyncClient
+from aichatfree_sdk import AsyncClient, Client, IdleTimeoutError, Timeout
 
 AT_ONCE = 5
+SILENCE = Timeout(first_text=None, idle=0.2)
 
 
 def serve_together(listener: socket.socket) -> None:
@@ -61,3 +62,38 @@ def test_an_answer_that_another_task_has_read_is_no_answer_to_something_else(bac
         server.join(20)
         assert not server.is_alive()
     assert sorted(answers) == sorted(f"answer {1 + 2 * number}" for number in range(1 + AT_ONCE))
+
+
+def serve_half(listener: socket.socket) -> None:
+    """Begin an answer, and say no more."""
+    connection, _ = listener.accept()
+    with connection:
+        http = H2Connection(H2Configuration(client_side=False))
+        http.initiate_connection()
+        while data := connection.recv(65_536):
+            for event in http.receive_data(data):
+                if isinstance(event, StreamEnded):
+                    http.send_headers(event.stream_id, [(":status", "200"), ("content-type", "text/plain")])
+                    http.send_data(event.stream_id, b"Once upon")
+            connection.sendall(http.data_to_send())
+
+
+@pytest.mark.parametrize("backend", ["blocking", "asyncio", "trio"])
+def test_the_clock_of_silence_follows_that_of_the_first_text(backend: str) -> None:
+    def ask(url: str) -> None:
+        with httpx.Client(http1=False, http2=True, trust_env=False) as http:
+            Client(url, http_client=http, timeout=SILENCE).ask("q")
+
+    async def main(url: str) -> None:
+        async with httpx.AsyncClient(http1=False, http2=True, trust_env=False) as http:
+            await AsyncClient(url, http_client=http, timeout=SILENCE).ask("q")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve_half, args=[listener], daemon=True)
+        server.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(IdleTimeoutError) as caught:
+            ask(url) if backend == "blocking" else anyio.run(main, url, backend=backend)
+        server.join(20)
+        assert not server.is_alive()
+    assert caught.value.partial_text == "Once upon"

@@ -15,6 +15,7 @@ import anyio
 import httpx
 
 from ...core.failure import FailureKind, TransportFailure
+from ...core.limits import Limits
 from ...core.request import Request
 from ...core.response import ResponseHead
 from ...errors import InvalidArgumentError
@@ -112,17 +113,30 @@ def own_request(request: Request, wire: Wire, trace: Callable[..., Any]) -> http
     )
 
 
+class _Timeouts(dict[str, float | None]):
+    """A request's timeouts, each as it is when httpcore asks for it: over HTTP/2, which has no taps, before each wait.
+
+    Args:
+        limits: of the request.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        connect, longest = limits.connect_wait(), limits.wait()
+        super().__init__(connect=connect, read=longest, write=longest, pool=connect)
+        self._limits = limits
+
+    def get(self, name: str, default: object = None) -> Any:
+        return self._limits.wait() if name in ("read", "write") else super().get(name, default)
+
+
 def client_request(request: Request, wire: Wire, trace: Callable[..., Any]) -> dict[str, Any]:
     """Return the arguments of ``build_request``, for a client that was given to us."""
-    connect = wire.limits.connect_wait()
-    longest = wire.limits.wait()
     return {
         "method": request.method,
         "url": request.url,
         "headers": list(request.headers),
         "content": request.body,
-        "timeout": (connect, longest, longest, connect),
-        "extensions": {"trace": trace, OWNER: wire},
+        "extensions": {"timeout": _Timeouts(wire.limits), "trace": trace, OWNER: wire},
     }
 
 
