@@ -32,9 +32,17 @@ class AsyncStream(BaseStream):
     It sends when it is entered or first read. It ends by itself, with the connection given back; leaving the
     ``async with`` block, `aclose`, cancellation or an exception ends it earlier, with the connection dropped.
 
-    Attributes:
-        text: what has come so far.
-        reply: the finished `Reply`.
+    Example:
+        >>> import asyncio
+        >>> async def main():
+        ...     async with AsyncClient() as client, client.stream("Hello") as stream:
+        ...         async for delta in stream:
+        ...             print(repr(delta))
+        ...     print(stream)
+        >>> asyncio.run(main())
+        'You said: '
+        'Hello'
+        <AsyncStream, ended, 15 characters so far>
     """
 
     def __init__(self, client: object, transport: AsyncTransport, work: Work) -> None:
@@ -69,7 +77,12 @@ class AsyncStream(BaseStream):
         raise StopAsyncIteration
 
     async def drain(self) -> Reply:
-        """Read the rest of the answer and return the finished `Reply`."""
+        """Read the rest of the answer and return the finished `Reply`.
+
+        Raises:
+            AIChatFreeError: the error that ends the stream.
+            RuntimeError: somebody else is reading it.
+        """
         async for _ in self:
             pass
         return self.reply
@@ -214,16 +227,23 @@ class AsyncStream(BaseStream):
 class AsyncClient(BaseClient[AsyncTransport]):
     """A client of one deployment for asyncio and trio; tasks of one event loop may share it.
 
-    The arguments, and what they raise, are those of `Client`, but for these two:
+    The arguments are those of `Client`, but for these two:
 
     Args:
         transport: an `AsyncTransport` to use instead of httpx; it stays yours to close.
         http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient`` to use; it stays yours to close, and
             ``max_connections`` must not be above its own limit.
 
+    Raises:
+        InvalidArgumentError: an argument, or an environment variable, is not of its kind.
+
     Example:
-        >>> async with AsyncClient(base_url="http://127.0.0.1:8000") as client:
-        ...     reply = await client.ask("Hello")
+        >>> import asyncio
+        >>> async def main():
+        ...     async with AsyncClient(timeout=30) as client:
+        ...         return await client.ask("Hello")
+        >>> asyncio.run(main()).text
+        'You said: Hello'
     """
 
     @staticmethod
@@ -244,12 +264,23 @@ class AsyncClient(BaseClient[AsyncTransport]):
         headers: Mapping[str, str] | None = None,
         keep_text: bool = True,
     ) -> AsyncStream:
-        """Return the answer to ``prompt`` as an `AsyncStream`; arguments and errors are those of `Client.stream`.
+        """Return the answer to ``prompt`` as an `AsyncStream`; the arguments are those of `Client.stream`.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be sent.
+            UnsupportedModelError: ``model`` is not the client's.
+            ClientClosedError: the client is closed.
+
+        Entering and reading the stream raise the other errors of `aichatfree_sdk.errors`.
 
         Example:
-            >>> async with client.stream("Hello") as stream:
-            ...     async for delta in stream:
-            ...         print(delta, end="")
+            >>> import asyncio
+            >>> async def main():
+            ...     async with AsyncClient() as client, client.stream("Hello") as stream:
+            ...         async for delta in stream:
+            ...             print(delta, end="")
+            >>> asyncio.run(main())
+            You said: Hello
         """
         work = self._answer_work(prompt, conversation, model, timeout, retry, headers, keep_text=keep_text)
         return AsyncStream(self, self._transport, work)
@@ -264,7 +295,11 @@ class AsyncClient(BaseClient[AsyncTransport]):
         retry: RetryPolicy | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Return the whole answer to ``prompt``; arguments and errors are those of `Client.stream`."""
+        """Return the whole answer to ``prompt``; the arguments are those of `Client.stream`.
+
+        Raises:
+            AIChatFreeError: what `stream` raises, and what entering and reading it do.
+        """
         async with self.stream(
             prompt, conversation=conversation, model=model, timeout=timeout, retry=retry, headers=headers
         ) as stream:
@@ -284,6 +319,9 @@ class AsyncClient(BaseClient[AsyncTransport]):
         """Close the idle connections, and those of open streams; it may be called again.
 
         A transport or HTTP client that was given to this client is left open.
+
+        Raises:
+            ClientBoundError: the connections are those of another event loop or process.
         """
         self._closed = True
         if self._owns_transport:

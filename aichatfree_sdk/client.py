@@ -30,9 +30,14 @@ class Stream(BaseStream):
     It sends when it is entered or first read. It ends by itself, with the connection given back; leaving the ``with``
     block, `close`, or an exception ends it earlier, with the connection dropped.
 
-    Attributes:
-        text: what has come so far.
-        reply: the finished `Reply`.
+    Example:
+        >>> with Client() as client, client.stream("Hello") as stream:
+        ...     for delta in stream:
+        ...         print(repr(delta))
+        'You said: '
+        'Hello'
+        >>> stream
+        <Stream, ended, 15 characters so far>
     """
 
     def __init__(self, client: object, transport: Transport, work: Work) -> None:
@@ -66,7 +71,16 @@ class Stream(BaseStream):
         raise StopIteration
 
     def drain(self) -> Reply:
-        """Read the rest of the answer and return the finished `Reply`."""
+        """Read the rest of the answer and return the finished `Reply`.
+
+        Raises:
+            AIChatFreeError: the error that ends the stream.
+            RuntimeError: somebody else is reading it.
+
+        Example:
+            >>> Client().stream("Hello").drain().text
+            'You said: Hello'
+        """
         for _ in self:
             pass
         return self.reply
@@ -224,8 +238,9 @@ class Client(BaseClient[Transport]):
         InvalidArgumentError: an argument, or an environment variable, is not of its kind.
 
     Example:
-        >>> with Client(base_url="http://127.0.0.1:8000") as client:
-        ...     reply = client.ask("Hello")
+        >>> with Client(timeout=30) as client:
+        ...     client.ask("Hello").text
+        'You said: Hello'
     """
 
     @staticmethod
@@ -268,6 +283,7 @@ class Client(BaseClient[Transport]):
         Example:
             >>> for delta in Client().stream("Hello"):
             ...     print(delta, end="")
+            You said: Hello
         """
         work = self._answer_work(prompt, conversation, model, timeout, retry, headers, keep_text=keep_text)
         return Stream(self, self._transport, work)
@@ -282,11 +298,14 @@ class Client(BaseClient[Transport]):
         retry: RetryPolicy | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Return the whole answer to ``prompt``; the arguments and errors are those of `stream`.
+        """Return the whole answer to ``prompt``; the arguments are those of `stream`.
+
+        Raises:
+            AIChatFreeError: what `stream` raises, and what entering and reading it do.
 
         Example:
             >>> Client().ask("Hello").text
-            'Hello! How can I help?'
+            'You said: Hello'
         """
         with self.stream(
             prompt, conversation=conversation, model=model, timeout=timeout, retry=retry, headers=headers
@@ -298,6 +317,10 @@ class Client(BaseClient[Transport]):
 
         Raises:
             AIChatFreeError: the deployment did not answer as an AIChatFree server does.
+
+        Example:
+            >>> Client(password="open sesame").check_password()
+            True
         """
         self._check_open()
         with Stream(self, self._transport, PasswordWork(self._settings, self._budget)) as stream:

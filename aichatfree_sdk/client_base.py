@@ -116,7 +116,9 @@ class BaseClient(Generic[_TransportT]):
             ClientClosedError: this client is closed.
 
         Example:
-            >>> patient = Client().with_options(timeout=Timeout(first_text=600))
+            >>> with Client() as client:
+            ...     client.with_options(timeout=30).settings.timeout.total
+            30.0
         """
         self._check_open()
         new = {"_settings": self._settings.change(**changes), "_parent": self, "_owns_transport": False}

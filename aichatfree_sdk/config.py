@@ -59,6 +59,10 @@ class Timeout:
 
     Raises:
         InvalidArgumentError: a value is not above 0, or is longer than a year.
+
+    Example:
+        >>> Client(timeout=Timeout(first_text=600)).settings.timeout
+        Timeout(connect=10.0, first_text=600, idle=60.0, total=None)
     """
 
     connect: float | None = field(default=10.0, validator=_check_clock)
@@ -221,7 +225,23 @@ def _names_only(headers: tuple[tuple[str, str], ...]) -> str:
 class Settings:
     """Everything a client is told about its deployment; its repr masks the secrets.
 
-    The attributes are the arguments of `Client`.
+    Args:
+        base_url: where the deployment is; kept without a slash at the end.
+        password: the site password; None is none.
+        secret: the key that requests are signed with; ``""`` as on the public site.
+        model: what the deployment serves.
+        timeout: how long to wait.
+        retry: which failures are tried again, and how.
+        headers: headers of every request, as pairs; they beat the SDK's own.
+        failure_trailer: the chunk that ends a failed answer; None takes every chunk as text.
+        max_reply_bytes: the longest answer taken, in bytes.
+
+    Raises:
+        InvalidArgumentError: a value is not allowed.
+
+    Example:
+        >>> Settings(password="open sesame")
+        Settings(base_url='https://aichatfree.info', password='***', secret='***', model='gemini-1.5-pro', ...)
     """
 
     base_url: str = field(default=DEFAULT_BASE_URL, converter=to_base_url)
@@ -238,7 +258,21 @@ class Settings:
     def create(
         cls, base_url: str | None = None, *, password: str | None = None, secret: str | None = None, **others: Any
     ) -> Settings:
-        """Return the settings of a new client: arguments beat the environment, which beats the defaults."""
+        """Return the settings of a new client: arguments beat the environment, which beats the defaults.
+
+        Args:
+            base_url: else AICHATFREE_BASE_URL.
+            password: else AICHATFREE_PASSWORD.
+            secret: else AICHATFREE_SECRET.
+            others: what `change` takes besides.
+
+        Raises:
+            InvalidArgumentError: an option is unknown, or its value, or a variable's, is not allowed.
+
+        Example:
+            >>> Settings.create("http://127.0.0.1:8000/").base_url
+            'http://127.0.0.1:8000'
+        """
         named = {"base_url": base_url, "password": password, "secret": secret}
         given = {name: value for name, value in named.items() if value is not None}
         found = {name: os.environ.get(f"AICHATFREE_{name.upper()}") for name in named.keys() - given.keys()}
@@ -255,8 +289,15 @@ class Settings:
     def change(self, **changes: Any) -> Settings:
         """Return these settings with some of them changed.
 
+        Args:
+            changes: any of the attributes, in what spelling `Client` takes them.
+
         Raises:
             InvalidArgumentError: an option is unknown, or its value is not allowed.
+
+        Example:
+            >>> Settings().change(timeout=30).timeout.total
+            30.0
         """
         names = {attribute.name for attribute in attrs.fields(Settings)}
         for unknown in sorted(changes.keys() - names):

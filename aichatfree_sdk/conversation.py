@@ -65,13 +65,21 @@ class Message:
     partial: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the message as ``{"role", "content"}``, with ``"partial": True`` where it is."""
+        """Return the message as ``{"role", "content"}``, with ``"partial": True`` where it is.
+
+        Example:
+            >>> Message("model", "Hello").to_dict()
+            {'role': 'assistant', 'content': 'Hello'}
+        """
         data: dict[str, Any] = {"role": self.role, "content": self.content}
         return {**data, "partial": True} if self.partial else data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Message:
         """Return the message that ``data`` describes.
+
+        Args:
+            data: what `to_dict` returns.
 
         Raises:
             InvalidArgumentError: a key is missing or unknown, or a value cannot be a message's.
@@ -122,7 +130,7 @@ def system_texts(messages: Sequence[Message]) -> list[str]:
     return [message.content for message in messages if message.role == "system"]
 
 
-def _to_history(value: Sequence[MessageLike] | str) -> list[Message]:
+def _to_history(value: Sequence[MessageLike]) -> list[Message]:
     if isinstance(value, (str, Message)):  # what a prompt may be, but no history
         raise InvalidArgumentError("messages", f"must be a sequence of messages, not a {type(value).__name__}")
     return list(to_messages("messages", value))
@@ -159,9 +167,10 @@ class Conversation:
         InvalidArgumentError: an argument is not of its kind.
 
     Example:
-        >>> chat = Conversation(system="Answer in one word.")
-        >>> chat.messages
-        ()
+        >>> chat = Conversation()
+        >>> reply = Client().ask("Hello", conversation=chat)
+        >>> [message.content for message in chat.messages]
+        ['Hello', 'You said: Hello']
     """
 
     system: str | None = field(default=None, validator=optional(_check_system))
@@ -202,6 +211,11 @@ class Conversation:
 
         Raises:
             ConversationBusyError: a turn is being answered.
+
+        Example:
+            >>> chat = Conversation(messages=[Message("user", "Hi"), Message("assistant", "Hello")])
+            >>> len(chat.undo()), chat.messages
+            (2, ())
         """
         with _claiming:
             self._check_idle()
@@ -218,7 +232,14 @@ class Conversation:
         return removed
 
     def fork(self) -> Conversation:
-        """Return a copy that goes its own way from here; a turn under way stays with the original."""
+        """Return a copy that goes its own way from here; a turn under way stays with the original.
+
+        Example:
+            >>> chat = Conversation()
+            >>> reply = Client().ask("Hello", conversation=chat.fork())
+            >>> chat.messages
+            ()
+        """
         return Conversation(self.system, self._messages, max_messages=self.max_messages, on_interrupt=self.on_interrupt)
 
     def to_dict(self) -> dict[str, Any]:
@@ -234,6 +255,9 @@ class Conversation:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Conversation:
         """Return the conversation that ``data`` describes.
+
+        Args:
+            data: what `to_dict` returns.
 
         Raises:
             InvalidArgumentError: it is not what `to_dict` writes; the text names the place.
@@ -251,14 +275,25 @@ class Conversation:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the conversation to ``path``, as a whole or not at all.
 
+        Args:
+            path: the file, which need not be there.
+
         Raises:
             OSError: the file cannot be written; what is there is the older one or the new one, whole.
+
+        Example:
+            >>> Conversation(system="Be brief.").save("chat.json")
+            >>> Conversation.load("chat.json").system
+            'Be brief.'
         """
         storage.write(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Conversation:
         """Read the conversation that `save` wrote.
+
+        Args:
+            path: the file.
 
         Raises:
             ConversationFileError: the file is damaged; the text says where. The file is left as it is.

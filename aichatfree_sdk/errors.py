@@ -69,6 +69,9 @@ class AIChatFreeError(PicklableError):
         retries: how many times the request had been sent again before the error was raised.
     """
 
+    partial_text: str
+    retries: int
+
     def __init__(self, message: str, *, partial_text: str = "", retries: int = 0) -> None:
         super().__init__(message)
         self.partial_text = partial_text
@@ -81,6 +84,8 @@ class InvalidArgumentError(AIChatFreeError, ValueError):
     Attributes:
         argument: the name of the argument.
     """
+
+    argument: str
 
     def __init__(self, argument: str, problem: str) -> None:
         super().__init__(f"{argument}: {problem}")
@@ -110,6 +115,8 @@ class ConversationFileError(AIChatFreeError, ValueError):
         path: the file.
     """
 
+    path: str
+
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
         self.path = path
@@ -125,6 +132,12 @@ class APIStatusError(AIChatFreeError):
         server_message: the server's own words, or ``""`` where it gave none.
         retry_after: seconds the server asks to wait, or None where it did not say.
     """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    server_message: str
+    retry_after: float | None
 
     def __init__(
         self,

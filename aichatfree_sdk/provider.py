@@ -40,9 +40,11 @@ class AIChatFree:
         live: g4f's count of good answers minus failures.
 
     Example:
-        >>> from g4f.client import AsyncClient
-        >>> client = AsyncClient(provider=AIChatFree, base_url="http://127.0.0.1:8000")
-        >>> answer = await client.chat.completions.create("Hello")
+        >>> from aichatfree_sdk.provider import AIChatFree
+        >>> class MyChat(AIChatFree):
+        ...     url = "https://chat.example.org"
+        >>> MyChat.get_dict()["url"]
+        'https://chat.example.org'
     """
 
     url: ClassVar[str] = DEFAULT_BASE_URL
@@ -92,9 +94,14 @@ class AIChatFree:
             AIChatFreeError: while reading: what `AsyncClient.stream` raises, unchanged.
 
         Example:
-            >>> messages = [{"role": "user", "content": "Hello"}]
-            >>> async for delta in AIChatFree.create_async_generator("gemini-1.5-pro", messages):
-            ...     print(delta, end="")
+            >>> import asyncio
+            >>> from aichatfree_sdk.provider import AIChatFree
+            >>> async def main():
+            ...     messages = [{"role": "user", "content": "Hello"}]
+            ...     async for delta in AIChatFree.create_async_generator("", messages):
+            ...         print(delta, end="")
+            >>> asyncio.run(main())
+            You said: Hello
         """
         options = {name: kwargs[name] for name in _OPTIONS if kwargs.get(name) is not None}
         if cls.url.rstrip("/") != DEFAULT_BASE_URL:

@@ -18,6 +18,10 @@ class Timing:
     Attributes:
         first_text: until the first text; connecting, waiting and retries are in it.
         total: until the end of the answer.
+
+    Example:
+        >>> Client().ask("Hello").timing
+        Timing(first_text=..., total=...)
     """
 
     first_text: float
@@ -37,6 +41,10 @@ class Reply:
         retries: how many times the request was sent again before this answer came.
         status: the HTTP status.
         headers: the response's headers, names in lower case, in the order they came.
+
+    Example:
+        >>> Client().ask("Hello")
+        Reply(text='You said: Hello', timing=Timing(...), ended_by='chunked', retries=0, status=200)
     """
 
     text: str
@@ -48,5 +56,9 @@ class Reply:
 
     @property
     def message(self) -> Message:
-        """The answer as a message of the assistant; raises InvalidArgumentError where its text was not kept."""
+        """The answer as a message of the assistant.
+
+        Raises:
+            InvalidArgumentError: its text was not kept.
+        """
         return Message("assistant", self.text)

@@ -24,6 +24,14 @@ class Cut(bytes):
     """A piece of a chunk that goes on with the next piece.
 
     Where a transport learns later that the chunk had ended there, it says so by an empty piece that is no `Cut`.
+
+    Example:
+        >>> from aichatfree_sdk.core.decoder import Cut
+        >>> from aichatfree_sdk.testing import ScriptedTransport
+        >>> one_chunk = [Cut(b"Internal ser"), b"ver error"]
+        >>> Client(transport=ScriptedTransport(one_chunk)).ask("Hello")
+        Traceback (most recent call last):
+        aichatfree_sdk.errors.StreamInterruptedError: ...
     """
 
 

@@ -25,19 +25,33 @@ if TYPE_CHECKING:
 
 
 class FailureKind(Enum):
-    """What failed, as far as it decides what the client does next."""
+    """What failed, as far as it decides what the client does next.
 
-    CONNECT = "connect"  # no connection: name, refusal, TLS, proxy; nothing of the request was sent
+    Example:
+        >>> from aichatfree_sdk.core.failure import FailureKind
+        >>> FailureKind.STALE.value
+        'stale'
+    """
+
+    CONNECT = "connect"
+    """No connection: name, refusal, TLS, proxy; nothing of the request was sent."""
     CONNECT_TIMEOUT = "connect timeout"
-    POOL_TIMEOUT = "pool timeout"  # every connection was in use
-    # A reused connection was dead before a byte of the response came, so the request was not read; or it still held
-    # bytes from behind an earlier answer, so what comes on it answers nothing.
+    """No connection in time."""
+    POOL_TIMEOUT = "pool timeout"
+    """Every connection was in use."""
     STALE = "stale"
-    TIMEOUT = "timeout"  # a wait for bytes, in either direction, took longer than the limits allow
-    BROKEN = "broken"  # the connection ended in the middle
-    MALFORMED = "malformed"  # what came is not HTTP
-    CLOSED = "closed"  # the HTTP client was closed
-    BOUND = "bound"  # its connections are another event loop's, or another process's
+    """A reused connection was dead before a byte of the response came, so the request was not read; or it still held
+    bytes from behind an earlier answer, so what comes on it answers nothing."""
+    TIMEOUT = "timeout"
+    """A wait for bytes, in either direction, took longer than the limits allow."""
+    BROKEN = "broken"
+    """The connection ended in the middle."""
+    MALFORMED = "malformed"
+    """What came is not HTTP."""
+    CLOSED = "closed"
+    """The HTTP client was closed."""
+    BOUND = "bound"
+    """Its connections are another event loop's, or another process's."""
 
 
 class TransportFailure(PicklableError):  # noqa: N818 - it is no error yet: the exchange makes one of it
@@ -46,7 +60,16 @@ class TransportFailure(PicklableError):  # noqa: N818 - it is no error yet: the 
     Attributes:
         kind: what failed.
         detail: the library's own words, for the error that the user sees.
+
+    Example:
+        >>> from aichatfree_sdk.core.failure import FailureKind, TransportFailure
+        >>> raise TransportFailure(FailureKind.CONNECT, "no route to host")
+        Traceback (most recent call last):
+        aichatfree_sdk.core.failure.TransportFailure: connect: no route to host
     """
+
+    kind: FailureKind
+    detail: str
 
     def __init__(self, kind: FailureKind, detail: str = "") -> None:
         super().__init__(f"{kind.value}: {detail}" if detail else kind.value)

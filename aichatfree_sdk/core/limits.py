@@ -24,6 +24,12 @@ class Limits:
         idle: seconds that one wait for bytes may take; None is no limit.
         deadline: when the attempt has to be over, on ``clock``; None is never.
         wake: ends the wait that is going on in another thread or task; the transport sets it.
+
+    Example:
+        >>> import time
+        >>> from aichatfree_sdk.core.limits import Limits
+        >>> Limits(time.monotonic, connect=10, idle=60).wait()
+        60
     """
 
     clock: Callable[[], float] = field(repr=False)

@@ -31,6 +31,11 @@ class Request:
         headers: the headers, Host and framing excepted.
         body: the body.
         sensitive: what must not reach an error's text, in whatever spelling.
+
+    Example:
+        >>> from aichatfree_sdk.core.request import Request
+        >>> Request("POST", "https://chat.example.org/api/generate", (("Accept", "*/*"),), b"{}")
+        Request(method='POST', url='https://chat.example.org/api/generate', headers=['Accept'])
     """
 
     method: str

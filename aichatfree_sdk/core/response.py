@@ -57,6 +57,11 @@ class ResponseHead:
         status: the HTTP status.
         headers: names (any case) and values, in the order they came.
         http_version: ``"HTTP/1.1"``, ``"HTTP/2"``...
+
+    Example:
+        >>> from aichatfree_sdk.core.response import ResponseHead
+        >>> ResponseHead(200, (("Content-Length", "15"),)).ended_by
+        'length'
     """
 
     status: int

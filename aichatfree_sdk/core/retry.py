@@ -75,7 +75,16 @@ class RetryPolicy:
     retry_timeouts: bool = False
 
     def covers(self, error: AIChatFreeError, failure: FailureKind | None = None) -> bool:
-        """Return whether sending the request again can help against ``error``, which ``failure`` led to."""
+        """Return whether sending the request again can help.
+
+        Args:
+            error: what the call would fail with.
+            failure: the transport's failure that led to it, if one did.
+
+        Example:
+            >>> RetryPolicy().covers(RateLimitError("too many requests", status=429))
+            True
+        """
         if isinstance(error, FirstTextTimeoutError):
             return self.retry_timeouts
         if isinstance(error, (RateLimitError, OverloadedError)):
@@ -91,6 +100,10 @@ class RetryPolicy:
             retry: which retry it would be.
             jitter: a random number in [0, 1).
             retry_after: what the server asked for, seconds.
+
+        Example:
+            >>> RetryPolicy(base_delay=1).delay(2, jitter=0.5)
+            1.0
         """
         if retry > self.max_retries:
             return None
@@ -111,6 +124,14 @@ class RetryBudget:
     Args:
         capacity: the most tokens it holds, and what it begins with.
         refund: what an answer puts back.
+
+    Raises:
+        InvalidArgumentError: a value is negative.
+
+    Example:
+        >>> budget = RetryBudget(capacity=1)
+        >>> budget.spend(), budget.spend()
+        (True, False)
     """
 
     def __init__(self, capacity: float = 100, refund: float = 0.1) -> None:

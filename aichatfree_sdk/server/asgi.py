@@ -69,9 +69,13 @@ def create_app(
 
     Raises:
         ValueError: ``max_clock_skew`` is negative, or ``secret`` holds a lone surrogate.
+        TypeError: ``responder`` cannot be called.
 
     Example:
+        >>> from aichatfree_sdk.server import create_app
         >>> app = create_app(password="open sesame")
+        >>> [route.path for route in app.routes]
+        ['/api/generate', '/api/auth']
     """
     site = Site(password=password, secret=secret, max_clock_skew=max_clock_skew)
     return build_app(site, responder or echo_responder)

@@ -20,14 +20,22 @@ class UpstreamError(Exception):
             ``[503 Service Unavailable]`` an overload.
         code: the ``code`` field of the error body.
 
+    Attributes:
+        message: as given.
+        code: as given.
+
     Raised after the first delta it ends the answer the way every failure there does, with the chunk
     ``Internal server error``.
 
     Example:
+        >>> from aichatfree_sdk.server import UpstreamError
         >>> error = UpstreamError("[503 Service Unavailable] The model is overloaded. Please try again later.")
         >>> error.code
         'Error'
     """
+
+    message: str
+    code: str
 
     def __init__(self, message: str, code: str = "Error") -> None:
         super().__init__(message, code)
@@ -49,6 +57,7 @@ async def echo_responder(messages: tuple[ChatMessage, ...]) -> AsyncGenerator[st
 
     Example:
         >>> import asyncio
+        >>> from aichatfree_sdk.server import ChatMessage, echo_responder
         >>> async def deltas():
         ...     return [delta async for delta in echo_responder((ChatMessage("user", "Hello there"),))]
         >>> asyncio.run(deltas())
@@ -70,7 +79,11 @@ def scripted_responder(deltas: Iterable[str], error: Exception | None = None) ->
         A responder for ``create_app`` or ``LocalServer``; it may serve any number of answers at once.
 
     Example:
-        >>> responder = scripted_responder(["Once upon ", "a time "], UpstreamError("the upstream is gone"))
+        >>> from aichatfree_sdk.server import scripted_responder
+        >>> from aichatfree_sdk.testing import LocalServer
+        >>> with LocalServer(responder=scripted_responder(["Par", "is."])) as server, Client(server.url) as client:
+        ...     list(client.stream("Capital of France?"))
+        ['Par', 'is.']
     """
     script = tuple(deltas)
 

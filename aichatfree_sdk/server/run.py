@@ -126,9 +126,6 @@ def serve(
 
     Raises:
         OSError: the address is in use or not ours.
-
-    Example:
-        >>> serve(create_app(password="open sesame"), on_started=print)  # doctest: +SKIP
     """
     with listen(host, port) as sock, contextlib.suppress(KeyboardInterrupt):
         url = url_of(sock)

@@ -41,6 +41,7 @@ class ChatMessage:
         text: the joined text of the message's parts, never empty.
 
     Example:
+        >>> from aichatfree_sdk.server import ChatMessage
         >>> ChatMessage("user", "Hello").text
         'Hello'
     """

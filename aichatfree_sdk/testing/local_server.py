@@ -36,12 +36,13 @@ class LocalServer:
     Raises:
         OSError: at the start, if the address is in use or not ours.
         ValueError: ``max_clock_skew`` is negative, or ``secret`` holds a lone surrogate.
+        TypeError: ``responder`` cannot be called.
 
     Example:
-        >>> import httpx
-        >>> with LocalServer(password="open sesame") as server:
-        ...     httpx.post(server.url + "/api/auth", json={"pass": "open sesame"}).text
-        '{"code":0}'
+        >>> from aichatfree_sdk.testing import LocalServer
+        >>> with LocalServer(responder="Paris.") as server, Client(server.url) as client:
+        ...     client.ask("Capital of France?").text
+        'Paris.'
     """
 
     def __init__(
@@ -65,7 +66,11 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """The base URL, such as ``http://127.0.0.1:45123``; after a stop the last one. RuntimeError before a start."""
+        """The base URL, such as ``http://127.0.0.1:45123``; after a stop the last one.
+
+        Raises:
+            RuntimeError: the server was never started.
+        """
         if self._url is None:
             raise RuntimeError("the server has no URL before it is started: use `with LocalServer() as server:`")
         return self._url
@@ -86,7 +91,14 @@ class LocalServer:
         return tuple(self._requests)
 
     def start(self) -> Self:
-        """Start, and return once requests are answered; a running server is left alone. OSError if it cannot listen."""
+        """Start, and return once requests are answered; a running server is left alone.
+
+        Returns:
+            The server itself.
+
+        Raises:
+            OSError: it cannot listen on its address.
+        """
         if self._running is None:
             sock = listen(*self._address)
             self._url = url_of(sock)
@@ -103,8 +115,11 @@ class LocalServer:
             RuntimeError: the thread is still there: an async responder blocks the event loop.
 
         Example:
+            >>> from aichatfree_sdk.testing import LocalServer
             >>> server = LocalServer().start()
             >>> server.stop()
+            >>> server
+            <LocalServer stopped>
         """
         running, self._running = self._running, None
         if running is not None:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-from ..transports.base import Limits, Request, ResponseHead, TransportFailure
+from ..transports.base import AsyncResponse, Limits, Request, Response, ResponseHead, TransportFailure
 
 Chunk: TypeAlias = str | bytes | TransportFailure
 
@@ -21,6 +21,12 @@ class ScriptedResponse:
         chunks: the body as it comes; a str is sent as UTF-8, and a TransportFailure is raised when it is reached.
         status: the HTTP status.
         headers: the headers; without a Content-Length the body counts as chunked.
+
+    Example:
+        >>> from aichatfree_sdk.testing import ScriptedResponse, ScriptedTransport
+        >>> busy = ScriptedResponse(status=503, headers={"Retry-After": "0"})
+        >>> Client(transport=ScriptedTransport(busy, "Hello")).ask("Hi").retries
+        1
     """
 
     chunks: Sequence[Chunk] = ()
@@ -34,7 +40,11 @@ class ScriptedResponse:
         return ResponseHead(self.status, (*self.headers.items(), *framing))
 
     def body(self) -> Iterator[bytes]:
-        """Yield the body."""
+        """Yield the body.
+
+        Raises:
+            TransportFailure: one of the chunks is.
+        """
         for chunk in self.chunks:
             if isinstance(chunk, TransportFailure):
                 raise chunk
@@ -88,14 +98,19 @@ class ScriptedTransport(_Script):
         RuntimeError: at a request that the script has no answer for.
 
     Example:
-        >>> from aichatfree_sdk import Client
+        >>> from aichatfree_sdk.testing import ScriptedTransport
         >>> transport = ScriptedTransport(["Hel", "lo"])
         >>> list(Client(transport=transport).stream("Hi"))
         ['Hel', 'lo']
     """
 
-    def open(self, request: Request, limits: Limits) -> _Opened:
-        """Return the next response of the script."""
+    def open(self, request: Request, limits: Limits) -> Response:
+        """Return the next response of the script, whatever the request.
+
+        Raises:
+            TransportFailure: the answer is one.
+            RuntimeError: the script has no answer left.
+        """
         return _Opened(self._take(request))
 
     def close(self) -> None:
@@ -127,10 +142,29 @@ class _AsyncChunks:
 
 
 class AsyncScriptedTransport(_Script):
-    """A transport that answers from a script, for `AsyncClient` (``transport=``); arguments as `ScriptedTransport`."""
+    """A transport that answers from a script, for `AsyncClient` (``transport=``).
 
-    async def open(self, request: Request, limits: Limits) -> _AsyncOpened:
-        """Return the next response of the script."""
+    Args:
+        answers: one a request, as for `ScriptedTransport`.
+
+    Raises:
+        RuntimeError: at a request that the script has no answer for.
+
+    Example:
+        >>> import asyncio
+        >>> from aichatfree_sdk.testing import AsyncScriptedTransport
+        >>> client = AsyncClient(transport=AsyncScriptedTransport("Hello"))
+        >>> asyncio.run(client.ask("Hi")).text
+        'Hello'
+    """
+
+    async def open(self, request: Request, limits: Limits) -> AsyncResponse:
+        """Return the next response of the script, whatever the request.
+
+        Raises:
+            TransportFailure: the answer is one.
+            RuntimeError: the script has no answer left.
+        """
         return _AsyncOpened(self._take(request))
 
     async def aclose(self) -> None:

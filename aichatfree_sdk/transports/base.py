@@ -28,7 +28,11 @@ class Response(Protocol):
 
     @property
     def chunks(self) -> Iterator[bytes]:
-        """The body as it comes, pieces of a chunk that the network cut as `Cut`; raises TransportFailure."""
+        """The body as it comes, pieces of a chunk that the network cut as `Cut`.
+
+        Raises:
+            TransportFailure: reading it: whatever went wrong with it.
+        """
         ...
 
     def close(self) -> None:
@@ -43,7 +47,15 @@ class Transport(Protocol):
     """A blocking transport, which many threads may use at once."""
 
     def open(self, request: Request, limits: Limits) -> Response:
-        """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
+        """Send ``request`` and return its response once the head has come.
+
+        Args:
+            request: what to send.
+            limits: how long each wait may take, to be asked anew at every one.
+
+        Raises:
+            TransportFailure: whatever went wrong with it.
+        """
         ...
 
     def close(self) -> None:
@@ -61,7 +73,11 @@ class AsyncResponse(Protocol):
 
     @property
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes, pieces of a chunk that the network cut as `Cut`; raises TransportFailure."""
+        """The body as it comes, pieces of a chunk that the network cut as `Cut`.
+
+        Raises:
+            TransportFailure: reading it: whatever went wrong with it.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -76,7 +92,15 @@ class AsyncTransport(Protocol):
     """A transport for anyio: asyncio and trio, unless it says otherwise."""
 
     async def open(self, request: Request, limits: Limits) -> AsyncResponse:
-        """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
+        """Send ``request`` and return its response once the head has come.
+
+        Args:
+            request: what to send.
+            limits: how long each wait may take, to be asked anew at every one.
+
+        Raises:
+            TransportFailure: whatever went wrong with it.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -28,6 +28,7 @@ from ...core.limits import Limits, nobody_waits
 from ...core.request import Request
 from ...core.response import ResponseHead
 from ...errors import InvalidArgumentError
+from ..base import AsyncResponse
 from .clock import Clock
 from .connections import Body, Progress, Protocol, sending
 
@@ -127,8 +128,13 @@ class AiohttpTransport:
         InvalidArgumentError: an argument is not of its kind.
 
     Example:
-        >>> async with AiohttpTransport(max_connections=1000) as transport:
-        ...     reply = await AsyncClient(transport=transport).ask("Hello")
+        >>> import asyncio
+        >>> from aichatfree_sdk.transports.aiohttp import AiohttpTransport
+        >>> async def main():
+        ...     async with AiohttpTransport(max_connections=1000) as transport:
+        ...         print(await AsyncClient(transport=transport).ask("Hello"))
+        >>> asyncio.run(main())
+        Reply(text='You said: Hello', ...)
     """
 
     def __init__(
@@ -153,10 +159,11 @@ class AiohttpTransport:
         self._home: tuple[asyncio.AbstractEventLoop | None, int] | None = None
         self._opening: set[asyncio.Timeout] = set()
 
-    async def open(self, request: Request, limits: Limits) -> _Response:
-        """Send ``request`` and return its response once the head has come, or raise TransportFailure.
+    async def open(self, request: Request, limits: Limits) -> AsyncResponse:
+        """Send ``request`` and return its response once the head has come.
 
         Raises:
+            TransportFailure: whatever went wrong with it.
             InvalidArgumentError: no asyncio event loop is running.
         """
         if _running_loop() is None:
@@ -192,7 +199,11 @@ class AiohttpTransport:
         self._home[0].call_soon_threadsafe(call)
 
     async def aclose(self) -> None:
-        """Close every connection, unless they are those of a connector that was given to us."""
+        """Close every connection, unless they are those of a connector that was given to us.
+
+        Raises:
+            ClientBoundError: they are those of another event loop or process.
+        """
         if self._session is not None:
             if self._bound_elsewhere():
                 raise client_error(FailureKind.BOUND, _ELSEWHERE)

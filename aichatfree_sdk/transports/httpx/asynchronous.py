@@ -21,6 +21,7 @@ from ...cancellation import apart
 from ...core.failure import FailureKind, TransportFailure, client_error
 from ...core.limits import Limits
 from ...core.request import Request
+from ..base import AsyncResponse
 from ..reading import read_less
 from .connections import AsyncConnections
 from .library import (
@@ -216,6 +217,16 @@ class AsyncHttpxTransport:
 
     Raises:
         InvalidArgumentError: ``http_client`` is no such client, or a SOCKS ``proxy`` lacks its package.
+
+    Example:
+        >>> import asyncio
+        >>> from aichatfree_sdk.transports.httpx import AsyncHttpxTransport
+        >>> async def main():
+        ...     transport = AsyncHttpxTransport(max_connections=10)
+        ...     print(await AsyncClient(transport=transport).ask("Hello"))
+        ...     await transport.aclose()
+        >>> asyncio.run(main())
+        Reply(text='You said: Hello', ...)
     """
 
     def __init__(self, http_client: object = None, *, proxy: str | None = None, max_connections: int = 100) -> None:
@@ -233,8 +244,12 @@ class AsyncHttpxTransport:
         self._lost: deque[_AsyncResponse] = deque()  # dropped unclosed, by whichever thread collected the garbage
         self._home: tuple[Any, int] | None = None  # whose connections these are; set when there may be some
 
-    async def open(self, request: Request, limits: Limits) -> _AsyncResponse:
-        """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
+    async def open(self, request: Request, limits: Limits) -> AsyncResponse:
+        """Send ``request`` and return its response once the head has come.
+
+        Raises:
+            TransportFailure: whatever went wrong with it.
+        """
         if self.bound_elsewhere():
             raise TransportFailure(FailureKind.BOUND, ELSEWHERE)
         self._check_open()
@@ -346,7 +361,11 @@ class AsyncHttpxTransport:
         return self._home != here
 
     async def aclose(self) -> None:
-        """Close every connection, unless the client was given to us."""
+        """Close every connection, unless the client was given to us.
+
+        Raises:
+            ClientBoundError: they are those of another event loop or process.
+        """
         if self.bound_elsewhere():
             raise client_error(FailureKind.BOUND, ELSEWHERE)
         await self._close_lost()

@@ -19,6 +19,7 @@ from ...core.failure import FailureKind, TransportFailure
 from ...core.limits import Limits
 from ...core.request import Request
 from ...forking import in_every_child
+from ..base import Response
 from .connections import Connections
 from .library import (
     FORKED,
@@ -111,6 +112,13 @@ class HttpxTransport:
 
     Raises:
         InvalidArgumentError: ``http_client`` is no such client, or a SOCKS ``proxy`` lacks its package.
+
+    Example:
+        >>> from aichatfree_sdk.transports.httpx import HttpxTransport
+        >>> transport = HttpxTransport(max_connections=10)
+        >>> Client(transport=transport).ask("Hello").text
+        'You said: Hello'
+        >>> transport.close()
     """
 
     def __init__(self, http_client: object = None, *, proxy: str | None = None, max_connections: int = 100) -> None:
@@ -133,8 +141,12 @@ class HttpxTransport:
         """Unlock the pool in a child, for the garbage collector's sake: the thread that had the lock is not there."""
         harden(self._client)
 
-    def open(self, request: Request, limits: Limits) -> _Response:
-        """Send ``request`` and return its response once the head has come, or raise TransportFailure."""
+    def open(self, request: Request, limits: Limits) -> Response:
+        """Send ``request`` and return its response once the head has come.
+
+        Raises:
+            TransportFailure: whatever went wrong with it.
+        """
         self.slots.check_open()
         self._check_process()
         wire = Wire(limits, host_of(request), blocking=True)
