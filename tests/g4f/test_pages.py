@@ -12,7 +12,7 @@ if find_spec("g4f") is None:
     pytest.skip("g4f is installed by the nox session g4f only", allow_module_level=True)
 
 
-@pytest.mark.parametrize("page", filter(needs_g4f, PAGES), ids=name_of)
+@pytest.mark.parametrize("page", [page for page in PAGES if needs_g4f(page)], ids=name_of)
 def test_it_does_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Reader(page, tmp_path, "asyncio").follow()

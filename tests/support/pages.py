@@ -166,9 +166,8 @@ class Reader:
 
     def _run_shell(self, block: Block, where: str) -> None:
         for command, wanted in commands_of(block.text):
-            where = f"{where}: {command}"
             if "terminal" in block.title:
-                self._start(self._here(command), wanted, where)
+                self._start(self._here(command), wanted, f"{where}: {command}")
                 continue
             done = subprocess.run(
                 ["bash", "-c", f". ./.exported\n{self._here(command)}\nexport -p >.exported"],
@@ -182,7 +181,7 @@ class Reader:
                 cwd=self._folder,
                 env=self._shell_variables(),
             )
-            check(wanted, self._there(done.stdout), where)
+            check(wanted, self._there(done.stdout), f"{where}: {command}")
 
     def _start(self, command: str, wanted: str, where: str) -> None:
         """Start a command that runs on, and read the lines that it begins with."""
