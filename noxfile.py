@@ -132,7 +132,7 @@ def site(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/site", *session.posargs)
 
 
-BUILD = ["build", "--strict", "--quiet"]
+BUILD = ["build", "--strict"]
 
 
 def mkdocs(session: nox.Session, requirements: tuple[str, ...], arguments: Sequence[str]) -> None:
