@@ -18,12 +18,21 @@ def test_llms_txt_names_every_page_and_each_is_there_as_markdown(site: Path) -> 
         assert text.startswith("# "), name
         assert "<!-- generated" not in text, name
         assert "--8<--" not in text, name
+        linked = re.findall(rf"\({re.escape(BASE)}([^\s)#]*)", text)
+        assert not [link for link in linked if not (site / link).exists()], name
 
 
 def test_the_whole_site_is_one_file_too(site: Path) -> None:
     text = (site / "llms-full.txt").read_text("utf-8")
     for page in ("Tutorial", "The protocol", "Changelog"):
         assert f"# {page}\n" in text
+
+
+def test_a_copy_keeps_what_the_page_says(site: Path) -> None:
+    home = (site / "index.md").read_text("utf-8")
+    assert "**trio**\n\n```python\nimport trio\n" in home
+    assert "[Picture: A terminal: " in home
+    assert f"[Tutorial]({BASE}tutorial.md)" in home
 
 
 def test_what_is_generated_is_there_as_text(site: Path) -> None:
