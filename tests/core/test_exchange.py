@@ -321,6 +321,7 @@ def test_an_error_body_is_read_up_to_its_limit() -> None:
         (FailureKind.BROKEN, sdk.TransportError, "before an answer began (why)"),
         (FailureKind.MALFORMED, sdk.InvalidReplyError, "not HTTP"),
         (FailureKind.CLOSED, sdk.ClientClosedError, "closed"),
+        (FailureKind.BOUND, sdk.ClientBoundError, "used elsewhere"),
     ],
 )
 def test_a_failure_before_the_response(kind: FailureKind, error: type[Exception], told: str) -> None:
@@ -454,6 +455,16 @@ def test_the_total_clock_runs_on_after_the_first_text() -> None:
     play.open().feed(b"x")
     play.clock.now += 4
     assert play.exchange._limits.wait() == 6
+
+
+def test_a_flood_that_leaves_nothing_to_wait_for_ends_at_the_total_clock() -> None:
+    play = Play(timeout=Timeout(total=10))
+    play.open().feed(b"before ")
+    play.clock.now += 11
+    assert play.exchange.feed(b"after") == "after"
+    play.close()
+    assert type(play.error) is sdk.TotalTimeoutError
+    assert play.error.partial_text == "before after"
 
 
 @pytest.mark.parametrize("where", ["starting", "sending", "reading", "refused", "closing", "retrying"])

@@ -214,3 +214,17 @@ def test_the_password_reply() -> None:
 def test_a_password_reply_of_another_server(text: str) -> None:
     with pytest.raises(sdk.InvalidReplyError, match="check the base URL"):
         parse_password_reply(text)
+
+
+@pytest.mark.parametrize(
+    ("echo", "shown"),
+    [
+        (b"you sent open sesame", b"you sent ***"),
+        (b"you sent open ses", b"you sent ***"),
+        (b"open ses, open sesam", b"open ses, ***"),
+        (b"you sent o", b"you sent o"),
+    ],
+    ids=["whole", "cut", "cut at its end only", "too short to tell"],
+)
+def test_a_body_that_breaks_off_inside_of_a_secret_does_not_show_its_beginning(echo: bytes, shown: bytes) -> None:
+    assert refuse(403, echo, sensitive=("open sesame",)).body == shown
