@@ -243,7 +243,13 @@ class Conversation:
         return Conversation(self.system, self._messages, max_messages=self.max_messages, on_interrupt=self.on_interrupt)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the conversation as JSON-ready data, which `from_dict` reads."""
+        """Return the conversation as JSON-ready data, which `from_dict` reads.
+
+        Example:
+            >>> chat = Conversation(messages=[Message("user", "Hello"), Message("assistant", "Hi!")])
+            >>> Conversation.from_dict(chat.to_dict()) == chat
+            True
+        """
         return {
             "version": _FILE_VERSION,
             "system": self.system,

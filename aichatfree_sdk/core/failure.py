@@ -40,8 +40,8 @@ class FailureKind(Enum):
     POOL_TIMEOUT = "pool timeout"
     """Every connection was in use."""
     STALE = "stale"
-    """A reused connection was dead before a byte of the response came, so the request was not read; or it still held
-    bytes from behind an earlier answer, so what comes on it answers nothing."""
+    """A reused connection was dead before a byte of the response came, so the request is taken for unread; or it still
+    held bytes from behind an earlier answer, so what comes on it answers nothing."""
     TIMEOUT = "timeout"
     """A wait for bytes, in either direction, took longer than the limits allow."""
     BROKEN = "broken"

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 # Statuses that say "not now" rather than "no": RFC 9110 and RFC 8470 (425), and Cloudflare's 520 to 524 for an origin
 # that did not answer.
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 502, 503, 504, 520, 521, 522, 523, 524})
-# Failures after which the server has certainly not begun to work on the request.
+# Failures after which the server has not begun to work on the request. Of STALE that is an assumption: a server that
+# read the request and hangs up without a byte looks the same, and is far rarer than one that closes an idle connection.
 RETRYABLE_FAILURES = frozenset({FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT, FailureKind.STALE})
 
 # 400 digits would be infinity to float(); this is longer than any date is away.

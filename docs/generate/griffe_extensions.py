@@ -75,10 +75,12 @@ def taken_by(converter: object, attribute: Attribute) -> Expr | None:
 
 
 class Values(Extension):
-    """Put the values of the SDK's constants, which the reference does not have, in the place of their names."""
+    """Give defaults as a reader needs them: of the SDK's constants the value, of ``*`` and ``**`` none."""
 
     def on_function(self, *, func: Function, **kwargs: Any) -> None:
         for each in func.parameters:
+            if each.kind in (ParameterKind.var_positional, ParameterKind.var_keyword):
+                each.default = None  # Griffe has () and {}, which read as if one could give them
             if isinstance(each.default, ExprName) and each.default.canonical_path.startswith("aichatfree_sdk."):
                 constant = func.modules_collection[each.default.canonical_path]
                 each.default = constant.value if isinstance(constant, Attribute) else each.default

@@ -15,6 +15,7 @@ import state_machine
 import terminal
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "command help": cache(command_help.markdown),
@@ -25,6 +26,8 @@ PICTURES: Mapping[str, Callable[[], str]] = {
     "terminal.svg": cache(terminal.svg),  # `mkdocs serve` builds at every change of a page
 }
 
+BUILD_ON = "The Python blocks of a page go on from one another: run them from the top."
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pictures."""
@@ -33,6 +36,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Put the parts in their places; a name that is none is a KeyError, and the build fails."""
-    return re.sub(r"^<!-- generated: (.+) -->$", lambda mark: PARTS[mark[1]](), markdown, flags=re.MULTILINE)
+    title, opening, rest = markdown.strip().split("\n\n", 2)
+    plain = " ".join(re.sub(r"\[(.+?)\][(\[].+?[)\]]|`", r"\1", opening).split())
+    page.meta["description"] = re.match(r".+?[.:](?= |$)", plain)[0]
+    if not page.file.src_uri.startswith("reference/"):
+        page.meta["search"] = {"boost": 4}  # who searches wants to do something, and the reference has every word
+    if len(re.findall(r"^```python$", rest, re.MULTILINE)) > 1 and BUILD_ON not in rest:
+        opening += f"\n\n{BUILD_ON}"
+    rest = re.sub(r"^<!-- generated: (.+) -->$", lambda mark: PARTS[mark[1]](), rest, flags=re.MULTILINE)
+    return "\n\n".join([title, opening, rest])

@@ -42,7 +42,7 @@ SESSION = (
     (CHAT, "/quit"),
     (SHELL, "cat hello.py"),
     (SHELL, "python hello.py"),
-    (SHELL, "aichatfree ask --json 'Capital of France?' | python -m json.tool"),
+    (SHELL, "echo 'Capital of France?' | aichatfree ask - | tr a-z A-Z; echo"),
 )
 ANSWERS = {
     "Capital of France?": "Paris.",

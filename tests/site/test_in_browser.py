@@ -24,6 +24,22 @@ STICKING_OUT = """() => {
 }"""
 
 
+# What one would type, and the page that is meant: it is among the first three.
+SEARCHES = {
+    "timeout": "howto/timeouts.html",
+    "429": "howto/errors.html",
+    "with": "explanation/streams.html",
+    "save": "howto/conversations.html",
+    "proxy": "howto/proxies-and-tls.html",
+    "retry": "howto/retries.html",
+    "test": "howto/testing.html",
+    "trio": "howto/many-streams.html",
+    "install": "index.html",
+    "history": "howto/conversations.html",
+    "RateLimitError": "reference/errors.html",
+}
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_a_visitor_finds_their_way(browser: Any, address: str, width: int, height: int, scheme: str) -> None:
@@ -69,6 +85,38 @@ def test_a_visitor_finds_their_way(browser: Any, address: str, width: int, heigh
     expect(page.locator("article")).to_contain_text("ConversationBusyError")
 
     assert not problems
+    context.close()
+
+
+def search(page: Any, words: str) -> list[str]:
+    """Return the pages that are found, the best first."""
+    page.locator("input[name=query]").fill("")
+    page.locator("input[name=query]").press_sequentially(words)
+    # The links say what was looked for, so those of an earlier search do not count.
+    expect(page.locator(f".md-search-result__link[href*='h={words}' i]").first).to_be_visible()
+    links = page.locator(".md-search-result__link").evaluate_all("links => links.map(link => link.href)")
+    return list(dict.fromkeys(link.partition("?")[0].partition("#")[0] for link in links))
+
+
+def test_the_search_finds_what_is_meant(browser: Any, address: str) -> None:
+    page = browser.new_page()
+    page.goto(address)
+    found = {words: search(page, words)[:3] for words in SEARCHES}
+    assert {words: address + path in found[words] for words, path in SEARCHES.items()} == dict.fromkeys(
+        SEARCHES, True
+    ), found
+    page.close()
+
+
+def test_of_a_shell_session_the_commands_are_copied(browser: Any, address: str) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(address + "tutorial.html")
+    block = page.locator(".language-console").first
+    block.hover()
+    block.locator("button").first.click()
+    expect(page.locator(".md-dialog")).to_contain_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()").strip() == 'aichatfree ask --local "Hello"'
     context.close()
 
 

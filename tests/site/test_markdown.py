@@ -33,6 +33,9 @@ def test_a_copy_keeps_what_the_page_says(site: Path) -> None:
     assert "**trio**\n\n```python\nimport trio\n" in home
     assert "[Picture: A terminal: " in home
     assert f"[Tutorial]({BASE}tutorial.md)" in home
+    errors = (site / "howto" / "errors.md").read_text("utf-8")
+    assert f"[`RetryPolicy`]({BASE}reference/replies.md#aichatfree_sdk.RetryPolicy)" in errors
+    assert "[Picture: The transition table as a diagram]" in (site / "explanation" / "core.md").read_text("utf-8")
 
 
 def test_what_is_generated_is_there_as_text(site: Path) -> None:

@@ -4,12 +4,13 @@ The blocks of a page belong together and run in their order:
 
 - ```` ```python ```` runs in one namespace for the page. With ``title="name.py"`` it is a file, for a shell to run.
 - ```` ```text ```` right behind it is what it prints; ``...`` stands for what differs each time.
-- ```` ```console ```` is a shell: commands behind ``$ ``, and below each what it prints. A ``title`` with the word
-  "terminal" makes it another one, whose command runs on until the page ends.
+- ```` ```console ```` is a shell: commands behind ``$ ``, and below each what it prints. A command may fail only where
+  it says so. A ``title`` with the word "terminal" makes it another one, whose command runs on until the page ends.
 - ```` ```bash ```` has no output to compare, and is for what a test should not do, such as installing.
 
 A line ``asyncio.run(...)  # or trio.run(...)`` has the page run on both. The server at ``http://127.0.0.1:8000`` is the
-embedded one, and the environment names it too, unless the page starts its own with ``--port 8000``.
+embedded one, and the environment names it too, unless the page starts its own with ``--port 8000``. What a page sets in
+``os.environ`` holds to its end.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ BACKENDS = ("asyncio", "trio")
 PATIENCE = 60  # seconds for a shell block
 
 _FENCE = re.compile(r"^( *)```(\w+) ?([^\n]*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
-_ON_BOTH = re.compile(r"asyncio\.run\(.*\)  # or (trio\.run\(.*\))$", re.MULTILINE)
+_ANY_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
+ON_BOTH = re.compile(r"asyncio\.run\(.*\)  # or (trio\.run\(.*\))$", re.MULTILINE)
 _PORT = re.compile(r"(?<=127\.0\.0\.1:)80\d\d|(?<=--port )80\d\d")
 
 
@@ -60,7 +62,13 @@ class Block:
 
 
 def blocks_of(page: str) -> list[Block]:
-    """Return the blocks of a page's Markdown."""
+    """Return the blocks of a page's Markdown.
+
+    Raises:
+        ValueError: there is a fence that is none of those above, and would go unread.
+    """
+    if 2 * len(_FENCE.findall(page)) != len(_ANY_FENCE.findall(page)):
+        raise ValueError("a fence that cannot be read: three backticks and a word, closed at the same indentation")
     found: list[Block] = []
     end = 0
     for fence in _FENCE.finditer(page):
@@ -84,17 +92,20 @@ def name_of(page: Path) -> str:
 
 def backends_of(page: Path) -> tuple[str, ...]:
     """Return the event loops a page is to run on."""
-    return BACKENDS if _ON_BOTH.search(page.read_text("utf-8")) else BACKENDS[:1]
+    return BACKENDS if ON_BOTH.search(page.read_text("utf-8")) else BACKENDS[:1]
 
 
 def needs_g4f(page: Path) -> bool:
-    """Return whether a page is for those who have g4f: `tests/g4f` follows it."""
-    return re.search(r"^ *(from|import) g4f", page.read_text("utf-8"), re.MULTILINE) is not None
+    """Return whether a page is for those who have g4f."""
+    blocks = blocks_of(page.read_text("utf-8"))
+    return any(re.search(r"^(from|import) g4f", block.text, re.MULTILINE) for block in blocks if block.kind == "python")
 
 
 def check(wanted: str, got: str, where: str) -> None:
     """Raise AssertionError where what was printed is not what the page shows."""
-    if not doctest.OutputChecker().check_output(_plain(wanted), _plain(got), doctest.ELLIPSIS):
+    if not doctest.OutputChecker().check_output(
+        _plain(wanted), _plain(got), doctest.ELLIPSIS | doctest.DONT_ACCEPT_TRUE_FOR_1
+    ):
         raise AssertionError(f"{where} prints\n{got}\nand not\n{wanted}")
 
 
@@ -116,11 +127,12 @@ class Reader:
         self._page = page
         self._text = page.read_text("utf-8")
         if backend == "trio":
-            self._text = _ON_BOTH.sub(r"import trio; \1", self._text)
+            self._text = ON_BOTH.sub(r"import trio; \1", self._text)
         self._folder = folder
         self._names: dict[str, object] = {"__name__": "__main__"}
         self._ports: dict[str, str] = {}
         self._variables: dict[str, str] = {}
+        self._running: list[tuple[subprocess.Popen[str], str]] = []
         self._exits = contextlib.ExitStack()
 
     def follow(self) -> None:
@@ -128,6 +140,7 @@ class Reader:
         (self._folder / ".exported").touch()  # what a shell leaves to the next
         with self._exits:
             self._prepare()
+            self._exits.enter_context(_environment(self._variables))
             for block in blocks_of(self._text):
                 where = f"{name_of(self._page)}:{block.line}"
                 if block.kind == "python" and block.title:
@@ -136,6 +149,8 @@ class Reader:
                     self._run_python(block, where)
                 elif block.kind == "console":
                     self._run_shell(block, where)
+            for process, where in self._running:
+                assert process.poll() is None, f"{where} does not run on: exit code {process.returncode}"
 
     def _prepare(self) -> None:
         self._ports = {port: free_port() for port in set(_PORT.findall(self._text)) - {"8000"}}
@@ -159,7 +174,7 @@ class Reader:
     def _run_python(self, block: Block, where: str) -> None:
         printed = io.StringIO()
         source = "\n" * block.line + self._here(block.text)  # so that tracebacks tell the line of the page
-        with contextlib.redirect_stdout(printed), _environment(self._variables):
+        with contextlib.redirect_stdout(printed):
             exec(compile(source, str(self._page), "exec"), self._names)
         if block.output is not None:
             check(block.output, self._there(printed.getvalue()), where)
@@ -170,7 +185,7 @@ class Reader:
                 self._start(self._here(command), wanted, f"{where}: {command}")
                 continue
             done = subprocess.run(
-                ["bash", "-c", f". ./.exported\n{self._here(command)}\nexport -p >.exported"],
+                ["bash", "-c", f". ./.exported\n{self._here(command)}\ncode=$?\nexport -p >.exported\nexit $code"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -182,6 +197,9 @@ class Reader:
                 env=self._shell_variables(),
             )
             check(wanted, self._there(done.stdout), f"{where}: {command}")
+            assert wanted or not done.returncode, (
+                f"{where}: {command} fails without a word: exit code {done.returncode}"
+            )
 
     def _start(self, command: str, wanted: str, where: str) -> None:
         """Start a command that runs on, and read the lines that it begins with."""
@@ -197,6 +215,7 @@ class Reader:
         )
         self._exits.enter_context(process)
         self._exits.callback(process.kill)
+        self._running.append((process, where))
         assert process.stdout is not None
         printed = "".join(process.stdout.readline() for _ in wanted.splitlines())
         check(wanted, self._there(printed), where)
