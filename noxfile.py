@@ -17,6 +17,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv|virtualenv"  # whichever is there; uv makes an environment in a tenth of the time
 # The cheap checks first, and the tests last: the line that pytest closes with is then at the end of the output.
 nox.options.sessions = ["lint", "types", "site", "tests"]
 
