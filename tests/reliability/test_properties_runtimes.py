@@ -81,8 +81,9 @@ def talk(runtime: str, library: ModuleType, script: list[Behaviour], cuts: list[
             if served <= len(script) and script[served - 1].hangs_up:
                 server._threads[-1].join(LONGEST)
 
-        # Of one connection: one that is lost would make the next call wait in vain.
-        limits = library.Limits(max_connections=1)
+        # Of one connection: one that is lost would make the next call wait in vain. And none that httpx drops because
+        # it was idle for 5 s, its default: a machine that stands still for so long is not in the script.
+        limits = library.Limits(max_connections=1, keepalive_expiry=None)
         options: dict[str, Any] = {"verify": client_context(), "trust_env": False, "limits": limits}
         if runtime == "sync":
             with library.Client(**options) as http, Client(server.url, http_client=http, retry=POLICY) as client:
