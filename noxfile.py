@@ -102,7 +102,7 @@ INTERPRETERS = find_interpreters()
 
 @nox.session(python=INTERPRETERS)
 def tests(session: nox.Session) -> None:
-    """Run the tests on the package as it is installed; the first interpreter looks what the core's reach, too."""
+    """Run the tests on the package as it is installed; on the first interpreter, see what the core's reach."""
     session.install(".[server,cli]", *group("test"))
     # Keeps the working directory off sys.path: the package that is imported is the installed one, not the checkout.
     env = {"PYTHONSAFEPATH": "1"}

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from public import members_of
 
 import aichatfree_sdk
 from aichatfree_sdk import errors
@@ -60,20 +61,8 @@ def public_names(thing: Any) -> list[str]:
 
 
 def public_members() -> list[tuple[str, object]]:
-    members: list[tuple[str, object]] = []
-    for name in aichatfree_sdk.__all__:
-        thing = getattr(aichatfree_sdk, name)
-        if not callable(thing):
-            continue
-        members.append((name, thing))
-        for base in inspect.getmro(thing) if inspect.isclass(thing) else ():
-            if not base.__module__.startswith("aichatfree_sdk"):
-                continue
-            for member in public_names(base):
-                value = inspect.getattr_static(base, member)
-                if isinstance(value, (property, classmethod, staticmethod)) or inspect.isfunction(value):
-                    members.append((f"{name}.{member}", value))
-    return members
+    things = {name: getattr(aichatfree_sdk, name) for name in aichatfree_sdk.__all__}
+    return [member for name, thing in things.items() if callable(thing) for member in members_of(name, thing)]
 
 
 def test_all_is_all() -> None:

@@ -43,7 +43,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     page.meta["description"] = re.match(r".+?[.:](?= |$)", plain)[0]
     if not page.file.src_uri.startswith("reference/"):
         page.meta["search"] = {"boost": 4}  # who searches wants to do something, and the reference has every word
-    if len(re.findall(r"^```python$", rest, re.MULTILINE)) > 1 and BUILD_ON not in rest:
+    if len(re.findall(r"^```python$", rest, re.MULTILINE)) > 1:
         opening += f"\n\n{BUILD_ON}"
     rest = re.sub(r"^<!-- generated: (.+) -->$", lambda mark: PARTS[mark[1]](), rest, flags=re.MULTILINE)
     return "\n\n".join([title, opening, rest])

@@ -6,6 +6,8 @@ called, comes from the table: one that has no way here fails the build, and so d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from attrs import frozen
 
 from aichatfree_sdk.core.exchange import TRANSITIONS, Event, State
@@ -67,18 +69,21 @@ WAYS = {
 }
 
 
-def arrows() -> dict[tuple[State, State], list[Event]]:
+Transitions = Mapping[tuple[State, Event], frozenset[State]]
+
+
+def arrows(transitions: Transitions) -> dict[tuple[State, State], list[Event]]:
     """Return which states follow one another, and after what."""
     found: dict[tuple[State, State], list[Event]] = {}
-    for (state, event), nexts in TRANSITIONS.items():
+    for (state, event), nexts in transitions.items():
         for following in nexts:
             found.setdefault((state, following), []).append(event)
     return found
 
 
-def svg() -> str:
+def svg(transitions: Transitions = TRANSITIONS) -> str:
     """Return the diagram, to stand in a page: it takes the page's colours."""
-    drawn = arrows()
+    drawn = arrows(transitions)
     if drawn.keys() != WAYS.keys():
         raise ValueError(f"arrows without a way, or ways without an arrow: {drawn.keys() ^ WAYS.keys()}")
     lines = [*(arrow(way, drawn[ends]) for ends, way in WAYS.items()), *(box(state) for state in CENTRES)]

@@ -5,13 +5,13 @@ A shell is typed at by pexpect, pyte is its terminal, and rich draws what stands
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
@@ -63,8 +63,9 @@ def svg() -> str:
             "PS1": rf"\[\e[32m\]{SHELL}\[\e[0m\]",
         }
         shell = ["--norc", "--noprofile", "--noediting"]
-        terminal = Terminal(pexpect.spawn("bash", shell, env=variables, cwd=folder, dimensions=(LINES, COLUMNS)))
-        with LocalServer(responder=answer) as server:
+        program = pexpect.spawn("bash", shell, env=variables, cwd=folder, dimensions=(LINES, COLUMNS))
+        with contextlib.closing(program), LocalServer(responder=answer) as server:
+            terminal = Terminal(program)
             terminal.type(SHELL, f"export AICHATFREE_BASE_URL={server.url}; clear")
             for prompt, line in SESSION:
                 terminal.type(prompt, line)
@@ -72,9 +73,9 @@ def svg() -> str:
         return draw(terminal.screen)
 
 
-def answer(messages: tuple[ChatMessage, ...]) -> Iterator[str]:
+def answer(messages: tuple[ChatMessage, ...]) -> str:
     """Stand in for a model."""
-    yield from re.findall(r"\s*\S+\s*", ANSWERS[messages[-1].text])
+    return ANSWERS[messages[-1].text]
 
 
 class Terminal:

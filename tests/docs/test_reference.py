@@ -23,6 +23,7 @@ from typing import Any
 import attrs
 import pytest
 from pages import ROOT, Block, blocks_of
+from public import members_of
 
 import aichatfree_sdk
 from aichatfree_sdk import server, testing
@@ -77,19 +78,7 @@ def constructor_of(cls: type) -> Any:
     return found if getattr(found, "__module__", "").startswith("aichatfree_sdk") else None
 
 
-def members_of(name: str) -> Iterator[tuple[str, Any]]:
-    """Yield a public name and, of a class, the methods and properties that are our own."""
-    yield name, PUBLIC[name]
-    found: set[str] = set()
-    for base in PUBLIC[name].__mro__ if inspect.isclass(PUBLIC[name]) else ():
-        for member, value in vars(base).items() if base.__module__.startswith("aichatfree_sdk") else ():
-            is_code = isinstance(value, (property, classmethod, staticmethod)) or inspect.isfunction(value)
-            if is_code and not member.startswith("_") and member not in found:
-                found.add(member)
-                yield f"{name}.{member}", value
-
-
-MEMBERS = dict(pair for name in NAMES for pair in members_of(name))
+MEMBERS = dict(pair for name in NAMES for pair in members_of(name, PUBLIC[name]))
 DOCTESTS = [name for name, thing in MEMBERS.items() if ">>>" in (inspect.getdoc(function_of(thing)) or "")]
 
 

@@ -25,6 +25,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 from attrs import frozen
 
@@ -138,7 +139,7 @@ class Reader:
         (self._folder / ".exported").touch()  # what a shell leaves to the next
         with self._exits:
             self._prepare()
-            self._exits.enter_context(_environment(self._variables))
+            self._exits.enter_context(patch.dict(os.environ, self._variables))  # what a page sets there ends with it
             for block in blocks_of(self._text):
                 where = f"{name_of(self._page)}:{block.line}"
                 if block.kind == "python" and block.title:
@@ -213,10 +214,9 @@ class Reader:
         )
 
     def _shell_variables(self) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AICHATFREE_", "COV"))}
-        path = os.pathsep.join([str(Path(sys.executable).parent), inherited["PATH"]])
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         own = {"PATH": path, "HOME": str(self._folder), "LC_ALL": "C.UTF-8", "COLUMNS": "80", "PYTHONUNBUFFERED": "1"}
-        return {**inherited, **own, **self._variables}
+        return {**os.environ, **own}
 
 
 def commands_of(session: str) -> Iterator[tuple[str, str]]:
@@ -227,19 +227,6 @@ def commands_of(session: str) -> Iterator[tuple[str, str]]:
             line, _, output = output.partition("\n")
             command += "\n" + line.removeprefix("> ")
         yield command, output
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith("AICHATFREE_")]:
-        del os.environ[name]
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def free_port() -> str:
